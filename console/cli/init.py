@@ -1,0 +1,63 @@
+"""`console init`: everything that an installation needs, made once, never overwritten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import click
+
+from console.cli.options import common, settings_of
+from console.cli.output import say, say_json
+from console.ops.installation import install
+
+_EXAMPLE: Final = """# What the console and the application's middleware run with. Check it with: console config check
+environment: {environment}
+data: {data}
+
+# Besides {data}/kill and /run/console/kill: a file named after a feature, or `all`, in one of these stops it.
+# kill_directories: [/srv/console/kill]
+
+features:
+  # The text that is served when a kill switch stops a feature; without it the call raises CallBlocked.
+  # support-reply:
+  #   degraded: "The assistant is resting. A person will answer within the hour."
+
+retention:
+  calls: 2d
+  rollups: 400d
+"""
+
+
+@click.command()
+@click.option("--environment", default="development", show_default=True, help="What this installation calls itself.")
+@common
+@click.pass_context
+def init(ctx: click.Context, environment: str, config: str | None, data: str | None, as_json: bool) -> None:
+    """Make console.yaml here, the databases and the break-glass directory. What exists already is left as it is."""
+    given = ctx.find_root().obj or {}
+    file = Path(config or given.get("config") or "console.yaml").absolute()
+    is_new = not file.exists()
+    if is_new:
+        wanted = data or given.get("data") or "var"
+        text = _EXAMPLE.format(environment=environment, data=wanted).replace("features:\n  #", "# features:\n  #")
+        _write_checked(file, text)
+    made = install(settings_of(ctx, str(file), data).locations)
+    created = [str(path) for path in ([file] if is_new else []) + list(made)]
+    if as_json:
+        say_json({"config": str(file), "created": created})
+        return
+    say("\n".join([*(f"made {path}" for path in created), *([] if created else ["everything is there already"])]))
+    say("next: give your application's client `middleware=[console.middleware]`, then run `console`")
+
+
+def _write_checked(file: Path, text: str) -> None:
+    """Parsed before it is written: what `init` leaves behind must pass `config check`."""
+    from console.core.configuration import parse_configuration  # noqa: PLC0415 -- only when a file is made
+    from console.store.files import write_whole  # noqa: PLC0415
+
+    parse_configuration(text, str(file))
+    try:
+        write_whole(file, text, mode=0o644)
+    except OSError as error:
+        raise click.ClickException(f"{file}: cannot be written: {error.strerror}") from None

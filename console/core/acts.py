@@ -1,0 +1,116 @@
+"""The one table of what an operator can press or call by name. Bindings, footer, command palette, help and the
+README's table are made from it; a test says so. Pure values; knows no screen.
+
+Keys are written as Textual names them. Capitals are for what is risky. `where` says which screen answers: "anywhere",
+or a list of panes ("overview"). An act that this version cannot do yet is in the table with `missing` set: its key
+says why when pressed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Risk = Literal["none", "narrow", "wide"]
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One thing to do. `name` is also the name of the screen's action; `command` what the palette calls it."""
+
+    name: str
+    keys: tuple[str, ...]
+    shown: str
+    """The keys as people write them; empty when it has no key."""
+    title: str
+    risk: Risk = "none"
+    undo: str = ""
+    footer: str = ""
+    """Its word in the footer; empty: not there."""
+    command: str = ""
+    """What the palette calls it; empty: not there."""
+    missing: str = ""
+    """Why this version cannot do it; empty: it can."""
+
+    @property
+    def is_available(self) -> bool:
+        return not self.missing
+
+
+_RESTORE: Final = "u, or K again"
+_NO_ROUTES: Final = "not in this version: no routes are stored yet"
+_NO_PROMPTS: Final = "not in this version: prompt versions are not stored yet"
+_NO_JUDGE: Final = "not in this version: no judge scores outputs yet"
+_NO_INCIDENTS: Final = "not in this version: incidents are not kept yet"
+_NO_HISTORY: Final = "not in this version: the screen shows now only"
+
+ACTS: Final[tuple[Act, ...]] = (
+    Act(
+        "kill",
+        ("K",),
+        "K",
+        "kill the row under the cursor, or restore it when it is killed",
+        "narrow",
+        _RESTORE,
+        "kill",
+    ),
+    Act("kill_all", (), "", "stop every call of every feature", "wide", "u, or restore all", command="kill all"),
+    Act("restore_all", (), "", "take the kill of everything back", "wide", "u", command="restore all"),
+    Act("model", ("M",), "M", "switch the model of the row", "narrow", "u", "model", missing=_NO_ROUTES),
+    Act("rollback", ("B",), "B", "roll the row's prompt back", "narrow", "u", "rollback", missing=_NO_PROMPTS),
+    Act(
+        "undo",
+        ("u",),
+        "u",
+        "undo the last act; in pane 5 the one under the cursor",
+        "narrow",
+        "K",
+        "undo",
+        "undo",
+    ),
+    Act("filter", ("slash",), "/", "filter the list of features", footer="filter", command="filter"),
+    Act("commands", ("colon", "ctrl+p"), ":", "every act by name, also for models and customers", footer="commands"),
+    Act("help", ("question_mark",), "?", "this page", footer="help", command="help"),
+    Act("pane_1", ("1",), "1", "pane 1, features"),
+    Act("pane_2", ("2",), "2", "pane 2, quality"),
+    Act("pane_3", ("3",), "3", "pane 3, latency and errors"),
+    Act("pane_4", ("4",), "4", "pane 4, failover"),
+    Act("pane_5", ("5",), "5", "pane 5, what changed"),
+    Act("next_pane", ("tab",), "tab", "next pane"),
+    Act("previous_pane", ("shift+tab",), "shift+tab", "pane before"),
+    Act("down", ("j", "down"), "j ↓", "one row down"),
+    Act("up", ("k", "up"), "k ↑", "one row up"),
+    Act("page_down", ("pagedown", "ctrl+f"), "PgDn", "one page down"),
+    Act("page_up", ("pageup", "ctrl+b"), "PgUp", "one page up"),
+    Act("first", ("g", "home"), "g", "first row"),
+    Act("last", ("G", "end"), "G", "last row"),
+    Act("open", ("enter",), "enter", "all that is known about the row"),
+    Act("hold", ("space",), "space", "hold the picture still while data goes on; again goes on", command="hold"),
+    Act("zoom", ("z",), "z", "the pane fills the screen; again, or esc, goes back", footer="zoom", command="zoom"),
+    Act("copy", ("y",), "y", "copy the row as text through the terminal, and show it", command="copy"),
+    Act("processes", (), "", "the application processes, and which follow", command="processes"),
+    Act("theme", (), "", "dark or light", command="theme"),
+    Act("playbook", ("p",), "p", "guided procedure", missing=_NO_INCIDENTS),
+    Act("outputs", ("o",), "o", "sampled outputs, worst first", missing=_NO_JUDGE),
+    Act("timeline", ("t",), "t", "acts, alerts and notes of an incident", missing=_NO_INCIDENTS),
+    Act("incidents", ("i",), "i", "incidents", missing=_NO_INCIDENTS),
+    Act("alerts", ("a",), "a", "alerts", missing=_NO_INCIDENTS),
+    Act("versions", ("v",), "v", "prompt versions", missing=_NO_PROMPTS),
+    Act("targets", ("s",), "s", "serving targets and breakers", missing=_NO_ROUTES),
+    Act("look_back", ("left_square_bracket",), "[", "look back in time", missing=_NO_HISTORY),
+    Act("look_forward", ("right_square_bracket",), "]", "look forward in time", missing=_NO_HISTORY),
+    Act("back", ("escape",), "esc", "one step back; never quits, always safe"),
+    Act("suspend", ("ctrl+z",), "ctrl+z", "back to the shell; fg returns"),
+    Act("quit", ("q", "ctrl+c"), "q ctrl+c", "leave, without a question", command="quit"),
+)
+"""In the order in which help shows them."""
+
+BY_NAME: Final = {act.name: act for act in ACTS}
+
+DIALOG_KEYS: Final[tuple[tuple[str, str], ...]] = (
+    ("y", "do it (one feature)"),
+    ("the word, enter", "do it (more than one feature)"),
+    ("r, tab", "write a reason; enter goes back"),
+    ("esc, any other key", "cancel"),
+)
+"""The keys of the dialog that comes before every act. Not acts: they answer one."""

@@ -1,0 +1,138 @@
+"""What is known of one HTTP attempt when it ends, and how attempts become a call. Pure values.
+
+The hot path makes one `AttemptEnd` per attempt and nothing else; everything that can be done later is done by the recorder.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final, Literal, NamedTuple
+
+Outcome = Literal["ok", "failed", "blocked", "degraded", "cancelled"]
+ServedBy = Literal["primary", "fallback", "cache", "stale", "degraded", "none"]
+
+DEFAULT_FEATURE: Final = "default"
+LONG_PROMPT_TOKENS: Final = 100_000
+"""Above this many input tokens some models are dearer (SDK.md, prices): the rollups keep such calls apart."""
+
+NAME_LIMIT: Final = 200
+"""Characters of a feature's, customer's or model's name that are kept."""
+
+
+class Usage(NamedTuple):
+    """Tokens of one answer, each kind apart, because each has its own price."""
+
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write_5m: int = 0
+    cache_write_1h: int = 0
+
+    @property
+    def prompt(self) -> int:
+        """Everything that was sent, cached or not."""
+        return self.input + self.cache_read + self.cache_write_5m + self.cache_write_1h
+
+
+class Facts(NamedTuple):
+    """What a call is about, known before it is sent."""
+
+    feature: str = DEFAULT_FEATURE
+    customer: str | None = None
+    session: str | None = None
+    prompt: str | None = None
+    prompt_version: str | None = None
+    models: tuple[str, ...] = ("unknown",)
+    """One, except for a batch."""
+    is_streamed: bool = False
+
+    @property
+    def model(self) -> str:
+        return self.models[0] if self.models else "unknown"
+
+
+class AttemptEnd(NamedTuple):
+    """One HTTP attempt, or a call that was stopped before any. Durations in microseconds, `started_us` UTC."""
+
+    facts: Facts
+    started_us: int
+    duration_us: int
+    outcome: Outcome
+    served_by: ServedBy
+    target: str
+    key: str | None = None
+    """The SDK's idempotency key: the same for every attempt of one call."""
+    retries_taken: int = 0
+    will_retry: bool = False
+    """The SDK is going to try again: the call has not ended."""
+    hold_us: int = 0
+    """With `will_retry`: how long after this end the next attempt may be waited for."""
+    first_token_us: int | None = None
+    model_served: str | None = None
+    status: int | None = None
+    error: str | None = None
+    """The API's `error.type`, or ours for what has no HTTP answer: timeout, connection, truncated_stream."""
+    request_id: str | None = None
+    stop_reason: str | None = None
+    usage: Usage | None = None
+    host: str | None = None
+
+
+class CallEnd(NamedTuple):
+    """A call that has ended, with all its attempts."""
+
+    last: AttemptEnd
+    attempts: tuple[AttemptEnd, ...]
+    """HTTP attempts only: empty for a call that was stopped before one."""
+    started_us: int
+    duration_us: int
+
+
+STATUS_ERRORS: Final = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    408: "timeout_error",
+    409: "conflict_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    500: "api_error",
+    503: "api_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+
+def error_of_status(status: int) -> str:
+    """The error type to assume for a status whose body was not read."""
+    return STATUS_ERRORS.get(status, "api_error" if status >= 500 else "invalid_request_error")
+
+
+def is_retried_by_sdk(status: int | None, should_retry_header: str | None) -> bool:
+    """Whether the SDK's own policy retries such an answer (None: no answer at all). From SDK 2.11, `_should_retry`."""
+    if should_retry_header in ("true", "false"):
+        return should_retry_header == "true"
+    return status is None or status in (408, 409, 429) or status >= 500
+
+
+@lru_cache(maxsize=256)
+def provider_of(host: str | None) -> str:
+    """The provider behind a host name: the clouds by their domains, everything else speaks for Anthropic's own API."""
+    for suffix, provider in (
+        (".amazonaws.com", "bedrock"),
+        (".api.aws", "bedrock"),
+        (".googleapis.com", "vertex"),
+        (".azure.com", "foundry"),
+    ):
+        if host is not None and host.endswith(suffix):
+            return provider
+    return "anthropic"
+
+
+def fold(pending: tuple[AttemptEnd, ...], end: AttemptEnd) -> CallEnd:
+    """The call that `end` finishes after the failed attempts before it (`pending`, oldest first)."""
+    attempts = tuple(attempt for attempt in (*pending, end) if attempt.outcome not in ("blocked", "degraded"))
+    started_us = pending[0].started_us if pending else end.started_us
+    return CallEnd(end, attempts, started_us, end.started_us + end.duration_us - started_us)

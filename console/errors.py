@@ -1,0 +1,101 @@
+"""Every error that this package raises by itself, in one tree. Standard library only; imports nothing of ours.
+
+    ConsoleError
+    ├── ConfigError            the configuration cannot be used; all mistakes at once
+    ├── StoreError             a database cannot be read or written
+    │   ├── SchemaTooNew       written by a newer version; left untouched
+    │   └── StoreBusy          somebody else holds the lock; try again
+    ├── ActError               an operator's act was refused; nothing was changed
+    │   ├── ActConflict        somebody changed the same thing since the preview
+    │   ├── ActForbidden       no write permission, or --read-only
+    │   └── NothingToUndo      no act is left that could be taken back
+    ├── PromptError            (prompts arrive with version selection)
+    ├── PlaybookError          (playbooks arrive with incidents)
+    └── CallError              a call of the application got no answer
+        ├── CallBlocked        a kill switch stopped it before it was sent
+        └── ChainExhausted     every target of the chain failed
+
+The API's own failures stay the SDK's classes. Each message says what happened, where, and what to do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class ConsoleError(Exception):
+    """The root: `except ConsoleError` catches everything that this package raises by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One mistake in a file, at a line and a column that both start at 1 (0: the file as a whole)."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}: {self.message}" if self.line else f"{self.file}: {self.message}"
+
+
+class ConfigError(ConsoleError):
+    """The configuration cannot be used. `mistakes` holds all of them, in the order of the file."""
+
+    def __init__(self, mistakes: tuple[Mistake, ...]) -> None:
+        super().__init__("\n".join(map(str, mistakes)))
+        self.mistakes = mistakes
+
+
+class StoreError(ConsoleError):
+    """A database cannot be read or written."""
+
+
+class SchemaTooNew(StoreError):
+    """The file was written by a newer version of the console and is left untouched."""
+
+
+class StoreBusy(StoreError):
+    """Somebody else holds the lock of the file for longer than we wait."""
+
+
+class ActError(ConsoleError):
+    """An operator's act was refused; nothing was changed."""
+
+
+class ActConflict(ActError):
+    """The thing has been changed by somebody since the preview was made: look at it again."""
+
+
+class ActForbidden(ActError):
+    """This user may look but not act."""
+
+
+class NothingToUndo(ActError):
+    """No act is left that could be taken back."""
+
+
+class PromptError(ConsoleError):
+    """A prompt cannot be served."""
+
+
+class PlaybookError(ConsoleError):
+    """A playbook cannot be used."""
+
+
+class CallError(ConsoleError):
+    """A call of the application got no answer."""
+
+
+class CallBlocked(CallError):
+    """A kill switch stopped the call before it was sent; `scope` names the switch, for example "feature:summarize"."""
+
+    def __init__(self, message: str, *, scope: str, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.scope = scope
+        self.reason = reason
+
+
+class ChainExhausted(CallError):
+    """Every target of the feature's chain failed without an HTTP answer."""

@@ -1,0 +1,212 @@
+"""The runtime of one application process: snapshot, recorder and the two threads behind them; safe through fork and exit.
+
+The watcher (control counter, break-glass) and the recorder are two threads, because a write that hangs on a stopped process
+or a dying disk must not delay a kill switch. Both start with the first call after construction or fork.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import platform
+import secrets
+import sys
+import threading
+import weakref
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from console.core.ids import uuid7
+from console.runtime.clock import now_us
+from console.runtime.recorder import Recorder
+from console.runtime.snapshot import Snapshot, SnapshotHolder
+from console.store.files import make_private
+from console.store.sqlite.telemetry import Heartbeat, RetentionPolicy, TelemetryWriter
+
+if TYPE_CHECKING:
+    from console.core.calls import AttemptEnd
+    from console.store.locations import Locations
+
+log = logging.getLogger("console")
+
+WATCH_S: Final = 0.05
+FLUSH_AT_EXIT_S: Final = 1.0
+
+_held: Final = threading.local()
+"""`locks`: what the thread that forks holds meanwhile."""
+
+_runtimes: Final[weakref.WeakSet[Runtime]] = weakref.WeakSet()
+
+
+class Runtime:
+    """What the middleware needs of this process. `current` and `record` are the hot path; neither raises nor blocks."""
+
+    def __init__(self, locations: Locations, *, service: str | None = None, retention: RetentionPolicy | None = None) -> None:
+        self._locations = locations
+        self._service = service or default_service()
+        with suppress(OSError):  # the recorder says what is wrong with the directory when it cannot write
+            make_private(locations.data)
+        self._begin()
+        self._holder = SnapshotHolder(locations)
+        self._recorder = Recorder(
+            TelemetryWriter(locations.telemetry), self._id, self._heartbeat, retention or RetentionPolicy()
+        )
+        self._threads: tuple[threading.Thread, ...] = ()
+        self._start_lock = threading.Lock()
+        self._is_started = False
+        self._is_closed = False
+        self._acknowledged: tuple[object, ...] = ()
+        self.errors = 0
+        """Exceptions inside the instrumentation that were swallowed for a call's sake."""
+        _runtimes.add(self)
+        atexit.register(_close_at_exit, weakref.ref(self))
+
+    def _begin(self) -> None:
+        self._pid, self._started_at = os.getpid(), now_us()
+        self._id = uuid7(self._started_at, secrets.randbits(74))
+
+    def current(self) -> Snapshot:
+        """The snapshot in force for a call that starts now."""
+        if not self._is_started:
+            self.start()
+        return self._holder.current()
+
+    def record(self, end: AttemptEnd) -> None:
+        """Hands an ended attempt to the recorder."""
+        self._recorder.put(end)
+
+    def start(self) -> None:
+        """Starts the threads of this process unless they run. Never raises."""
+        with self._start_lock:
+            if self._is_started or self._is_closed:
+                return
+            self._is_started = True
+            _flush_in_children_of_multiprocessing(self)
+            threads = (
+                threading.Thread(target=self._watch, name="console-watcher", daemon=True),
+                threading.Thread(target=self._recorder.run, name="console-recorder", daemon=True),
+            )
+            try:
+                for thread in threads:
+                    thread.start()
+            except RuntimeError as error:  # no thread can be started: at exit, or out of memory
+                log.warning("console: not recording (%s); kill switches still hold", error)
+            self._threads = threads
+
+    def close(self) -> None:
+        """Writes what is queued, for a second at most, and lets go. Idempotent."""
+        if self._is_closed or os.getpid() != self._pid:
+            return
+        self._is_closed = True
+        self._recorder.stop()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(FLUSH_AT_EXIT_S)
+        self._holder.close()
+
+    def before_fork(self) -> list[threading.Lock]:
+        """Brings both databases to rest; the locks that keep them so, to be released after the fork. Takes a millisecond, less
+        than two seconds at the very worst."""
+        return [lock for lock in (self._holder.before_fork(), self._recorder.before_fork()) if lock is not None]
+
+    def after_fork(self) -> None:
+        """In the child: a new process with threads of its own, started by its first call."""
+        self._start_lock = threading.Lock()
+        self._is_started, self._threads, self._acknowledged = False, (), ()
+        self._begin()
+        self._holder.after_fork()
+        self._recorder.after_fork(self._id)
+
+    def _watch(self) -> None:
+        pause = threading.Event()
+        while not self._is_closed and os.getpid() == self._pid:
+            try:
+                self._holder.tick()
+                self._acknowledge(self._holder.current())
+                self._holder.keep_if_new()
+            except Exception as error:  # noqa: BLE001 -- the watcher must outlive anything
+                self._count(error)
+            pause.wait(WATCH_S)
+
+    def _acknowledge(self, snapshot: Snapshot) -> None:
+        running = (snapshot.state.version, snapshot.source, snapshot.problem, tuple(snapshot.glass))
+        if running != self._acknowledged:
+            self._acknowledged = running
+            self._recorder.wake()
+
+    def _count(self, error: Exception) -> None:
+        self.errors += 1
+        if self.errors == 1:
+            log.warning("console: an error in the instrumentation was swallowed: %r", error)
+
+    def swallow(self, error: Exception) -> None:
+        """Counts an exception of the instrumentation itself; the first one is logged."""
+        self._count(error)
+
+    def _heartbeat(self) -> Heartbeat:
+        snapshot, recorder = self._holder.current(), self._recorder
+        told = dict.fromkeys((snapshot.problem, recorder.problem, recorder.set_aside))
+        problems = [problem for problem in told if problem]
+        if self.errors:
+            problems.append(f"{self.errors} errors inside the instrumentation")
+        return Heartbeat(
+            id=self._id,
+            pid=self._pid,
+            host=platform.node(),
+            service=self._service,
+            started_at=self._started_at,
+            at=now_us(),
+            ended_at=now_us() if self._is_closed else None,
+            control_version=snapshot.state.version,
+            control_source=snapshot.source,
+            queue_depth=recorder.depth,
+            dropped=recorder.dropped,
+            note="; ".join(problems) or None,
+            state={
+                "ignored": list(snapshot.state.ignored),
+                "refused": snapshot.refused,
+                "glass": [str(scope) for scope in snapshot.glass],
+                "kill_directories": [str(directory) for directory in self._locations.kill_directories],
+                "python": platform.python_version(),
+            },
+        )
+
+
+def default_service() -> str:
+    """The name of the program that runs."""
+    main = sys.modules.get("__main__")
+    package = getattr(getattr(main, "__spec__", None), "name", None)
+    return str(package or Path(sys.argv[0] if sys.argv else "").stem or "python").removesuffix(".__main__")
+
+
+def _close_at_exit(reference: weakref.ref[Runtime]) -> None:
+    runtime = reference()
+    if runtime is not None:
+        runtime.close()
+
+
+def _flush_in_children_of_multiprocessing(runtime: Runtime) -> None:
+    """Children of `multiprocessing` leave with `os._exit`, past `atexit`; their own list of finalizers runs before."""
+    util = sys.modules.get("multiprocessing.util")
+    process = sys.modules.get("multiprocessing.process")
+    if util is not None and process is not None and process.parent_process() is not None:
+        util.Finalize(None, _close_at_exit, args=(weakref.ref(runtime),), exitpriority=10)
+
+
+def _before_fork() -> None:
+    _held.locks = [lock for runtime in list(_runtimes) for lock in runtime.before_fork()]
+
+
+def _after_fork_in_parent() -> None:
+    for lock in _held.locks:
+        lock.release()
+
+
+def _after_fork_in_child() -> None:
+    for runtime in list(_runtimes):
+        runtime.after_fork()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -1,0 +1,112 @@
+"""Answers without a call: a feature's defined text as a real `Message`, plain or streamed, and the error of a blocked call."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import anthropic
+import httpx2
+from anthropic import Anthropic, APIResponse, AsyncAnthropic, AsyncAPIResponse
+
+from console import errors
+
+if TYPE_CHECKING:
+    from anthropic._request import APIRequest
+
+    from console.core.switches import Switch
+
+SERVED_BY_HEADER = "x-console-served-by"
+
+
+class CallBlocked(errors.CallBlocked, anthropic.APIError):
+    """A kill switch stopped the call. It is an `anthropic.APIError` too, so that the `except` clause that an application has
+    already catches it; the SDK does not retry it."""
+
+    def __init__(self, message: str, *, scope: str, reason: str | None, request: httpx2.Request) -> None:
+        errors.CallBlocked.__init__(self, message, scope=scope, reason=reason)
+        self.request = request
+        self.message = message
+        self.body = None
+
+
+def blocked(request: APIRequest, switch: Switch) -> CallBlocked:
+    """The error for a call that `switch` stops and for which no text is defined."""
+    why = f" ({switch.reason})" if switch.reason else ""
+    message = f"stopped by the kill switch {switch.scope}{why}; lift it with `console restore` or the K key"
+    return CallBlocked(message, scope=str(switch.scope), reason=switch.reason, request=_http_request(request))
+
+
+@cache
+def _parser() -> Anthropic:
+    """Whose only work is to parse what we wrote: it is never asked to send anything."""
+    return Anthropic(api_key="unused", base_url="http://console.invalid", open_telemetry=False)
+
+
+@cache
+def _async_parser() -> AsyncAnthropic:
+    return AsyncAnthropic(api_key="unused", base_url="http://console.invalid", open_telemetry=False)
+
+
+def defined_answer(request: APIRequest, text: str, model: str) -> APIResponse[Any]:
+    """The defined text as the answer to `request` of a blocking client."""
+    return APIResponse(raw=_http_response(request, text, model), client=_parser(), **_wrapping(request))
+
+
+def defined_async_answer(request: APIRequest, text: str, model: str) -> AsyncAPIResponse[Any]:
+    """The defined text as the answer to `request` of an asynchronous client."""
+    return AsyncAPIResponse(raw=_http_response(request, text, model), client=_async_parser(), **_wrapping(request))
+
+
+def _wrapping(request: APIRequest) -> dict[str, Any]:
+    return {
+        "cast_to": request.cast_to,
+        "stream": request.stream,
+        "stream_cls": request.stream_cls,
+        "options": request.options,
+    }
+
+
+def _http_request(request: APIRequest) -> httpx2.Request:
+    return httpx2.Request(request.method.upper(), httpx2.URL("http://console.invalid").join(request.url))
+
+
+def _http_response(request: APIRequest, text: str, model: str) -> httpx2.Response:
+    message = {
+        "id": f"msg_console_{secrets.token_hex(8)}",
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": [{"type": "text", "text": text}],
+        "stop_reason": "end_turn",
+        "stop_sequence": None,
+        "usage": {"input_tokens": 0, "output_tokens": 0},
+    }
+    headers = {SERVED_BY_HEADER: "degraded"}
+    if not request.stream:
+        return httpx2.Response(200, json=message, headers=headers, request=_http_request(request))
+    headers["content-type"] = "text/event-stream; charset=utf-8"
+    content = b"".join(map(_sse, _events(message, text)))
+    return httpx2.Response(200, content=content, headers=headers, request=_http_request(request))
+
+
+def _events(message: dict[str, Any], text: str) -> list[dict[str, Any]]:
+    start = {**message, "content": [], "stop_reason": None}
+    return [
+        {"type": "message_start", "message": start},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}},
+        {"type": "content_block_stop", "index": 0},
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+            "usage": {"output_tokens": 0},
+        },
+        {"type": "message_stop"},
+    ]
+
+
+def _sse(event: dict[str, Any]) -> bytes:
+    return f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()

@@ -1,0 +1,49 @@
+"""`Console`: the one object that an application makes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from console.runtime.process import Runtime
+from console.sdk.endpoints import tags
+from console.sdk.middleware import ConsoleMiddleware
+from console.store.configuration import load_settings
+from console.store.sqlite.telemetry import RetentionPolicy
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+
+class Console:
+    """Records the calls of this process and obeys the operator's switches.
+
+        console = Console()
+        client = Anthropic(middleware=[console.middleware])
+        client.messages.create(..., extra_headers=console.tags(feature="support-reply", customer="acme"))
+
+    The same object serves blocking and asynchronous clients of every provider. Made once per process, or before a fork.
+    Raises ConfigError when there is a configuration and it is wrong; nothing else, and nothing later.
+    """
+
+    def __init__(self, *, config: str | Path | None = None, data: str | Path | None = None, service: str | None = None) -> None:
+        settings = load_settings(config, data)
+        rollups = (RetentionPolicy().rollups_s[0], RetentionPolicy().rollups_s[1], settings.rollups_kept_s)
+        self._runtime = Runtime(
+            settings.locations,
+            service=service or settings.service,
+            retention=RetentionPolicy(calls_s=settings.calls_kept_s, rollups_s=rollups),
+        )
+        self.middleware = ConsoleMiddleware(self._runtime, settings.degraded)
+
+    tags = staticmethod(tags)
+
+    def close(self) -> None:
+        """Writes what is queued (a second at most) and stops recording. Done at exit anyway."""
+        self._runtime.close()
+
+    def __enter__(self) -> Console:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()

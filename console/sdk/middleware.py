@@ -1,0 +1,181 @@
+"""The middleware: one object for every client, blocking or not. It must never make a call fail that would have succeeded.
+
+Each passage: take the tags off, see whether a switch stops it, send, look at what came back, record. Everything but the sending
+and the switch is instrumentation: an exception in it is counted, logged once and forgotten.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from anthropic import DEFAULT_MAX_RETRIES, Middleware
+
+from console.core.calls import Facts
+from console.core.flow import Refuse, call_flow
+from console.sdk.answers import blocked, defined_answer, defined_async_answer
+from console.sdk.bodies import observe
+from console.sdk.call import Call, kind_of
+from console.sdk.drivers import run, run_async
+from console.sdk.endpoints import Endpoint, endpoint_of
+from console.sdk.facts import batch_facts, facts_of, without_tags
+from console.sdk.wires import AsyncWire, SyncWire, is_unread
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from anthropic import APIResponse, AsyncAPIResponse, AsyncCallNext, CallNext
+    from anthropic._request import APIRequest
+
+    from console.runtime.process import Runtime
+
+
+class ConsoleMiddleware(Middleware):
+    """What `console.middleware` is. `degraded`: feature -> its defined text."""
+
+    def __init__(self, runtime: Runtime, degraded: Mapping[str, str]) -> None:
+        self._runtime = runtime
+        self._degraded = degraded
+        self._max_retries = DEFAULT_MAX_RETRIES
+
+    def handle(self, request: APIRequest, call_next: CallNext) -> APIResponse[Any]:
+        """One passage of a blocking client's request."""
+        call = self._begin(request)
+        if isinstance(call, _Passing):
+            return call_next(call.request)
+        wire = SyncWire(call, call_next)
+        verdict = run(call_flow((call.facts.model,)), wire)
+        if isinstance(verdict, Refuse):
+            return cast("APIResponse[Any]", self._refuse(call, verdict))
+        if wire.error is not None:
+            self._fail(call, wire.error)
+            raise wire.error
+        self._look(call, wire.response, message=_parsed(wire.response))
+        return cast("APIResponse[Any]", wire.response)
+
+    async def handle_async(self, request: APIRequest, call_next: AsyncCallNext) -> AsyncAPIResponse[Any]:
+        """One passage of an asynchronous client's request."""
+        call = self._begin(request)
+        if isinstance(call, _Passing):
+            return await call_next(call.request)
+        wire = AsyncWire(call, call_next)
+        verdict = await run_async(call_flow((call.facts.model,)), wire)
+        if isinstance(verdict, Refuse):
+            return cast("AsyncAPIResponse[Any]", self._refuse(call, verdict, is_async=True))
+        if wire.error is not None:
+            self._fail(call, wire.error)
+            raise wire.error
+        self._look(call, wire.response, message=await _async_parsed(wire.response), is_async=True)
+        return cast("AsyncAPIResponse[Any]", wire.response)
+
+    def _begin(self, request: APIRequest) -> Call | _Passing:
+        """The call behind a request, or the request to be passed on when it is none of ours. Never raises."""
+        tags: Mapping[str, str] = {}
+        try:
+            stripped, tags = without_tags(request)
+        except Exception as error:  # noqa: BLE001 -- then the request goes on as it is
+            self._runtime.swallow(error)
+            stripped = request
+        try:
+            endpoint = endpoint_of(request.method, request.url)
+            if endpoint is Endpoint.OTHER:
+                return _Passing(stripped)
+            is_batch = endpoint is Endpoint.BATCHES
+            facts = batch_facts(request.json, tags) if is_batch else facts_of(request.json, tags)
+        except Exception as error:  # noqa: BLE001 -- a kill of everything must still hold
+            self._runtime.swallow(error)
+            is_batch, facts = False, Facts()
+        return Call(self._runtime, stripped, facts, self._max_retries, is_batch=is_batch)
+
+    def _refuse(self, call: Call, refused: Refuse, *, is_async: bool = False) -> Any:
+        """The defined text, or CallBlocked. A batch has no text: what it would return is not an answer."""
+        facts = call.facts
+        text = None if call.is_batch else self._degraded.get(facts.feature)
+        if text is not None:
+            try:
+                answer = defined_async_answer if is_async else defined_answer
+                response = answer(call.request, text, facts.model)
+            except Exception as error:  # noqa: BLE001 -- a kill switch must still kill
+                self._runtime.swallow(error)
+            else:
+                call.refused(is_degraded=True)
+                return response
+        call.refused(is_degraded=False)
+        raise blocked(call.request, refused.switch) from None
+
+    def _fail(self, call: Call, error: Exception) -> None:
+        """Records a call that ended without an `APIResponse`."""
+        try:
+            http = getattr(error, "response", None)
+            if http is not None:
+                call.answered(http)
+                call.failed(getattr(error, "type", None))
+            else:
+                call.failed(kind_of(error))
+        except Exception as mistake:  # noqa: BLE001 -- the caller gets the failure itself
+            self._runtime.swallow(mistake)
+
+    def _look(self, call: Call, response: Any, *, message: Any, is_async: bool = False) -> None:
+        """Records an answer, or puts an observer into the body that the caller is going to read."""
+        try:
+            http = getattr(response, "http_response", None)
+            if http is None:  # another middleware below answered with a finished value
+                call.served(response)
+                return
+            client_retries = getattr(getattr(response, "_client", None), "max_retries", None)
+            if isinstance(client_retries, int):
+                self._max_retries = client_retries
+                call.learn_retries(client_retries)
+            call.answered(http)
+            if is_unread(response):
+                call.observing(is_sse="event-stream" in http.headers.get("content-type", ""))
+                observe(response, call, is_async=is_async)
+            elif message is not None:
+                call.served(message)
+            elif http.is_success:  # the SDK will not make sense of it either, or the caller's own parser will not
+                call.observing(is_sse=False)
+                call.passed(http.content)
+                call.read_out()
+            else:
+                call.failed(_error_type(http))
+        except Exception as error:  # noqa: BLE001 -- the answer is here: nothing may come between it and the caller
+            self._runtime.swallow(error)
+
+
+class _Passing:
+    """A request that is none of our business, without the tags."""
+
+    __slots__ = ("request",)
+
+    def __init__(self, request: APIRequest) -> None:
+        self.request = request
+
+
+def _is_parseable(response: Any) -> bool:
+    """Whether parsing now is work that the SDK does anyway, and keeps: a whole, successful, plain answer."""
+    http = getattr(response, "http_response", None)
+    return http is not None and http.is_closed and http.is_success
+
+
+def _parsed(response: Any) -> Any:
+    try:
+        return response.parse() if _is_parseable(response) else None
+    except Exception:  # noqa: BLE001 -- the SDK will meet the same and tell the caller
+        return None
+
+
+async def _async_parsed(response: Any) -> Any:
+    try:
+        return await response.parse() if _is_parseable(response) else None
+    except Exception:  # noqa: BLE001 -- the SDK will meet the same and tell the caller
+        return None
+
+
+def _error_type(http: Any) -> str | None:
+    """The `error.type` of an error body that has been read, or None to go by the status."""
+    try:
+        document = http.json()
+    except Exception:  # noqa: BLE001 -- a gateway's HTML page, for example
+        return None
+    error = document.get("error") if isinstance(document, dict) else None
+    kind = error.get("type") if isinstance(error, dict) else None
+    return kind if isinstance(kind, str) else None

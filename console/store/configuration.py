@@ -1,0 +1,116 @@
+"""Finding and reading the configuration file and the prices. Parsing is `core.configuration`'s."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from console.errors import ConfigError, Mistake
+from console.store.locations import Locations, data_directory, locations
+from console.store.shipped import shipped_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from console.core.prices import Prices
+
+MAX_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an installation runs with: the parsed configuration's plain values and where everything is."""
+
+    file: Path | None
+    environment: str
+    service: str | None
+    degraded: Mapping[str, str]
+    """feature -> its defined text."""
+    calls_kept_s: int
+    rollups_kept_s: int
+    prices_file: Path | None
+    locations: Locations
+
+
+def find_configuration(explicit: str | Path | None, environment: Mapping[str, str] | None = None) -> Path | None:
+    """The configuration file that counts, or None. A file that was asked for by name is returned even when it is missing."""
+    env = os.environ if environment is None else environment
+    if explicit is not None:
+        return Path(explicit).expanduser().absolute()
+    if env.get("CONSOLE_CONFIG"):
+        return Path(env["CONSOLE_CONFIG"]).expanduser().absolute()
+    home = env.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    for candidate in (Path("console.yaml"), Path(home) / "console" / "console.yaml", Path("/etc/console/console.yaml")):
+        if candidate.is_file():
+            return candidate.absolute()
+    return None
+
+
+def load_settings(config: str | Path | None = None, data: str | Path | None = None) -> Settings:
+    """The settings of this process. Raises ConfigError with every mistake. Without any file: the defaults, and pydantic and
+    yaml are never loaded."""
+    file = find_configuration(config)
+    if file is None:
+        return Settings(None, "development", None, {}, 2 * 86400, 400 * 86400, None, locations(data_directory(data, None)))
+    from console.core.configuration import parse_configuration  # noqa: PLC0415 -- 100 ms that no file does not need
+
+    parsed = parse_configuration(read_trusted(file), str(file))
+    configured = None if parsed.data is None else _beside(file, parsed.data)
+    kill_directories = tuple(_beside(file, directory) for directory in parsed.kill_directories)
+    return Settings(
+        file=file,
+        environment=parsed.environment,
+        service=parsed.service,
+        degraded={name: part.degraded for name, part in parsed.features.items() if part.degraded is not None},
+        calls_kept_s=parsed.retention.calls,
+        rollups_kept_s=parsed.retention.rollups,
+        prices_file=None if parsed.prices is None else _beside(file, parsed.prices),
+        locations=locations(data_directory(data, configured), kill_directories),
+    )
+
+
+def read_trusted(file: Path) -> str:
+    """The text of a file that decides what we do. Raises ConfigError when it is missing, too large, writable by everybody or
+    owned by a stranger: whoever can write it is an operator."""
+    try:
+        status = file.stat()
+        if status.st_size > MAX_BYTES:
+            raise _mistake(file, f"larger than {MAX_BYTES} bytes")
+        if status.st_mode & stat.S_IWOTH:
+            raise _mistake(file, "writable by everybody: run `chmod o-w` on it, after you have looked at what it says")
+        if status.st_uid not in (0, os.getuid()):
+            raise _mistake(file, f"owned by user id {status.st_uid}, neither root nor you")
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise _mistake(file, f"cannot be read: {error.strerror}") from None
+    except UnicodeError:
+        raise _mistake(file, "not UTF-8 text") from None
+
+
+def load_prices(file: Path | None) -> Prices:
+    """The shipped prices, or those of `file` laid over them model by model. Raises ConfigError."""
+    from console.core.prices import Prices, parse_prices  # noqa: PLC0415 -- only who shows money needs yaml
+    from console.core.strict_yaml import read_yaml, typed  # noqa: PLC0415
+
+    shipped = parse_prices(typed(read_yaml(shipped_text("data", "prices.yaml"), "prices.yaml").value))
+    if file is None:
+        return shipped
+    document = read_yaml(read_trusted(file), str(file))
+    if document.mistakes:
+        raise ConfigError(tuple(document.mistakes))
+    try:
+        own = parse_prices(typed(document.value))
+    except ValueError as error:
+        raise _mistake(file, str(error)) from None
+    return Prices(own.as_of, {**shipped.by_model, **own.by_model})
+
+
+def _beside(file: Path, path: str) -> Path:
+    return (file.parent / Path(path).expanduser()).absolute()
+
+
+def _mistake(file: Path, message: str) -> ConfigError:
+    return ConfigError((Mistake(str(file), 0, 0, message),))

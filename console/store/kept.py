@@ -1,0 +1,34 @@
+"""The kept control snapshot: the last one that a process applied, beside the telemetry, for a start without control.db."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from console.core.control import EMPTY, ControlRefused, ControlState, decode_kept, encode_kept
+from console.store.files import file_lock, mode_in, write_whole
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def read_kept(path: Path) -> tuple[ControlState, str | None]:
+    """The kept state and what is wrong with it, if anything. No file is an empty state and nothing wrong. Never raises."""
+    try:
+        return decode_kept(path.read_text(encoding="utf-8")), None
+    except FileNotFoundError:
+        return EMPTY, None
+    except (OSError, UnicodeError) as error:
+        return EMPTY, f"{path.name} cannot be read: {type(error).__name__}"
+    except ControlRefused as refused:
+        return EMPTY, f"{path.name}: {refused}"
+
+
+def keep(path: Path, state: ControlState) -> None:
+    """Writes the state unless a newer one is kept already. Raises OSError, and StoreBusy while another process is at it; the
+    old file is whole in any case. Locked, because every process keeps every act: of two acts in quick succession the older
+    must not be written over the newer one."""
+    mode = mode_in(path.parent, shared=0o660)
+    with file_lock(path.with_name(path.name + ".lock"), timeout_s=0.05, mode=mode):
+        known, _ = read_kept(path)
+        if known.version < state.version:
+            write_whole(path, encode_kept(state), mode=mode)

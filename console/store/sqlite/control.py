@@ -1,0 +1,158 @@
+"""Reading and writing control.db: the rows in force, and an act with its audit row in one transaction."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from console.core.audit import FIRST_HASH, AuditRow
+from console.core.control import ControlRow, next_version
+from console.errors import ActConflict, StoreError
+from console.store.sqlite.connect import BY_HAND, reading, refuse_newer, store_error, transaction
+from console.store.sqlite.schema import SCHEMAS, ForeignFile, open_current
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+_CONTROL_COLUMNS = "key, value, version, actor, reason, at, expires_at, hash"
+_AUDIT_COLUMNS = (
+    "position, id, at, actor, claimed, act, key, before, after, version, reason, expires_at, undoes, previous_hash, hash"
+)
+
+
+def read_control(path: Path, *, busy_s: float = 0.05) -> list[ControlRow]:
+    """Every row of `control`. Raises StoreError (StoreBusy, SchemaTooNew); the rows themselves are not checked here."""
+    with reading(path, busy_s=busy_s) as connection:
+        _check_ours(connection, path)
+        return [ControlRow(*row) for row in connection.execute(f"SELECT {_CONTROL_COLUMNS} FROM control")]
+
+
+def read_audit(path: Path, *, last: int | None = None) -> list[AuditRow]:
+    """The audit rows, oldest first; the newest `last` of them when given. Raises StoreError."""
+    with reading(path, busy_s=1.0) as connection:
+        _check_ours(connection, path)
+        query = f"SELECT {_AUDIT_COLUMNS} FROM audit ORDER BY position DESC LIMIT ?"
+        rows = connection.execute(query, (-1 if last is None else last,)).fetchall()
+    return [AuditRow(*row) for row in reversed(rows)]
+
+
+def _check_ours(connection: sqlite3.Connection, path: Path) -> None:
+    schema = SCHEMAS["control"]
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application_id != schema.application_id:
+        raise ForeignFile(f"{path}: not a control database of this console")
+    refuse_newer(path, version, schema.version)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One act to write: the key's new value, who and why, and the version of the key that the operator saw (None: any)."""
+
+    id: str
+    act: str
+    key: str
+    value: str
+    at: int
+    actor: str
+    claimed: Mapping[str, str]
+    reason: str | None
+    expires_at: int | None
+    undoes: str | None
+    seen_version: int | None
+    floor: int
+    """A version that some process already runs with: the new one is higher, also when the file was made anew."""
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[sqlite3.Connection]:
+    """A writing connection to control.db. Raises StoreError for everything that goes wrong with the file."""
+    with BY_HAND:  # spans I/O on purpose: see `connect`; only the change counter of the same process waits, 50 ms at most
+        try:
+            connection = open_current(path, SCHEMAS["control"], busy_s=5.0)
+            try:
+                yield connection
+            finally:
+                connection.close()
+        except (sqlite3.Error, OSError) as error:
+            raise store_error(path, error) from error
+
+
+def create_control(path: Path) -> None:
+    """Makes an empty control.db unless there is one. Raises StoreError."""
+    with _writing(path):
+        pass
+
+
+def write_change(path: Path, change: Change) -> ControlRow:
+    """Writes the control row and its audit row in one transaction, reads it back, and returns it.
+
+    Raises ActConflict when the key's version is no longer the one that was seen; StoreError.
+    """
+    with _writing(path) as connection:
+        with transaction(connection):
+            row = _apply(connection, change)
+        stored = connection.execute(f"SELECT {_CONTROL_COLUMNS} FROM control WHERE key = ?", (row.key,)).fetchone()
+    if stored is None or ControlRow(*stored) != row:
+        raise StoreError(f"{path}: the act was written but reads back differently; run `console audit verify`")
+    return row
+
+
+def _apply(connection: sqlite3.Connection, change: Change) -> ControlRow:
+    before = connection.execute(f"SELECT {_CONTROL_COLUMNS} FROM control WHERE key = ?", (change.key,)).fetchone()
+    known = 0 if before is None else ControlRow(*before).version
+    if change.seen_version is not None and known != change.seen_version:
+        who = "somebody" if before is None else ControlRow(*before).actor
+        raise ActConflict(f"{change.key}: changed by {who} since you looked; look again and repeat if you still want it")
+    (newest,) = connection.execute("SELECT coalesce(max(version), 0) FROM control").fetchone()
+    version = next_version(max(newest, change.floor), change.at)
+    row = ControlRow(change.key, change.value, version, change.actor, change.reason, change.at, change.expires_at).sealed()
+    connection.execute(
+        f"INSERT OR REPLACE INTO control ({_CONTROL_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (row.key, row.value, row.version, row.actor, row.reason, row.at, row.expires_at, row.hash),
+    )
+    _append_audit(connection, change, row, None if before is None else ControlRow(*before))
+    return row
+
+
+def _append_audit(connection: sqlite3.Connection, change: Change, row: ControlRow, before: ControlRow | None) -> None:
+    last = connection.execute("SELECT position, hash FROM audit ORDER BY position DESC LIMIT 1").fetchone()
+    position, previous_hash = (0, FIRST_HASH) if last is None else last
+    audit = AuditRow(
+        position=position + 1,
+        id=change.id,
+        at=change.at,
+        actor=change.actor,
+        claimed=json.dumps(dict(change.claimed), ensure_ascii=False, sort_keys=True),
+        act=change.act,
+        key=change.key,
+        before=None if before is None else before.value,
+        after=change.value,
+        version=row.version,
+        reason=change.reason,
+        expires_at=change.expires_at,
+        undoes=change.undoes,
+        previous_hash=previous_hash,
+    ).sealed()
+    connection.execute(
+        f"INSERT INTO audit ({_AUDIT_COLUMNS}) VALUES ({', '.join('?' * 15)})",
+        audit.columns(),
+    )
+
+
+def back_up(path: Path, copy: Path) -> None:
+    """A consistent copy of any of our databases through SQLite's backup API. Raises StoreError, FileExistsError."""
+    if copy.exists():
+        raise FileExistsError(f"{copy}: exists already; name another file")
+    with reading(path, busy_s=5.0) as source:
+        target = sqlite3.connect(copy, isolation_level=None)
+        try:
+            copy.chmod(0o600)
+            source.backup(target)
+            target.execute("PRAGMA journal_mode = DELETE")
+        finally:
+            target.close()

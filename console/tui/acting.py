@@ -1,0 +1,61 @@
+"""Acts from the screen: preview, apply, acknowledgement, each in the acting lane, and what is left to say when the app
+ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from console.core.text import line
+from console.errors import ConsoleError
+
+if TYPE_CHECKING:
+    from console.ops.views import Acknowledgement, Applied, Order, Preview
+    from console.tui.desk import DeskLike
+    from console.tui.lanes import Lane
+
+DONE_WORDS = {"kill": "stopped", "restore": "restored", "undo": "undone"}
+
+
+class Acting:
+    """The desk's acts for one app. Acts run one after the other."""
+
+    def __init__(self, desk: DeskLike, lane: Lane) -> None:
+        self._desk = desk
+        self._lane = lane
+        self._unseen: dict[int, str] = {}
+        self._count = 0
+
+    async def preview(self, order: Order) -> Preview:
+        return await self._lane.run(self._desk.preview, order)
+
+    async def apply(self, preview: Preview, reason: str | None) -> Applied:
+        """Write it. Should the app be left before the caller resumes, `unseen` holds the outcome."""
+        self._count += 1
+        number = self._count
+        title = line(preview.title)
+        self._unseen[number] = f"{title}: outcome unknown, look at `console status`"
+
+        def work() -> Applied:
+            try:
+                applied = self._desk.apply(preview, reason=reason)
+            except ConsoleError as error:
+                self._unseen[number] = f"{title}: NOT done: {line(error)}"
+                raise
+            self._unseen[number] = f"{title}: written"
+            return applied
+
+        try:
+            applied = await self._lane.run(work)
+        except Exception:
+            self._unseen.pop(number, None)
+            raise
+        self._unseen.pop(number, None)
+        return applied
+
+    async def acknowledgement(self, applied: Applied) -> Acknowledgement:
+        return await self._lane.run(self._desk.acknowledgement, applied)
+
+    @property
+    def unseen(self) -> list[str]:
+        """Outcomes of acts that nobody was shown, oldest first."""
+        return list(self._unseen.values())

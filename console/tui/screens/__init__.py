@@ -1,0 +1,1 @@
+"""One screen a module. A screen asks the desk through a lane and hands rows to widgets."""

@@ -1,0 +1,361 @@
+"""The dialog before and after an act: what it would do and to whom, the answer, and what then happened.
+
+Nothing here acts by accident. Narrow acts want `y`, wide ones their word typed and Enter; the key that opened a state
+does nothing in it until another was pressed; no key counts for 300 ms; one answer is one act. Success is said only
+after processes were seen to follow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from textual.screen import ModalScreen
+
+from console.core.text import line
+from console.errors import ActConflict, ConsoleError
+from console.ops.views import Order
+from console.tui import words
+from console.tui.acting import DONE_WORDS
+from console.tui.cells import Row, row, wrapped
+from console.tui.guard import Guard
+from console.tui.widgets.entry import Entry
+from console.tui.widgets.lines import LineView
+
+if TYPE_CHECKING:
+    from textual import events
+    from textual.app import ComposeResult
+
+    from console.ops.views import Acknowledgement, Applied, Preview
+    from console.tui.acting import Acting
+
+State = Literal["looking", "refused", "asking", "typing", "acting", "done"]
+"""looking: the preview is being made; refused: it could not be; typing: in the reason; acting: being written; done:
+written."""
+
+_QUICK_S: Final = 0.05
+_SLOW_S: Final = 1.0
+_PATIENCE_S: Final = 10.0
+"""Looked at often for so long; then it is said that not all follow, and looked at once a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the dialog ended with. `next_order` when the next step was chosen in it."""
+
+    said: str = ""
+    applied: Applied | None = None
+    next_order: Order | None = None
+
+
+class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
+    """One order from preview to result. Dismissed with None when nothing was done."""
+
+    def __init__(self, order: Order, acts: Acting, *, opener: str | None) -> None:
+        super().__init__()
+        self._order = order
+        self._acts = acts
+        self._state: State = "looking"
+        self._guard = Guard(float("inf"), opener)
+        self._preview: Preview | None = None
+        self._trouble = ""
+        self._reason = Entry()
+        self._word = Entry()
+        self._applied: Applied | None = None
+        self._seen: Acknowledgement | None = None
+        self._is_late = False
+        self._followed_ms: float | None = None
+
+    # -- composition ---------------------------------------------------------------------------------------------------
+
+    def compose(self) -> ComposeResult:
+        yield LineView(id="dialog")
+
+    def on_mount(self) -> None:
+        self._draw()
+        self.run_worker(self._look(), name="preview", exclusive=True)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._draw)
+
+    def _enter(self, state: State, opener: str | None) -> None:
+        """Change state; from when it is painted, keys are ignored for a while."""
+        self._state = state
+        self._guard = Guard(float("inf"), opener)
+        self._draw()
+        self.call_after_refresh(self._arm, opener)
+
+    def _arm(self, opener: str | None) -> None:
+        self._guard = Guard(time.monotonic(), opener)
+
+    # -- the desk ------------------------------------------------------------------------------------------------------
+
+    async def _look(self, opener: str | None = None) -> None:
+        """Make the preview; a refusal is shown instead."""
+        try:
+            self._preview = await self._acts.preview(self._order)
+        except ConsoleError as error:
+            self._trouble = str(line(error, 400))
+        except Exception as error:  # noqa: BLE001 - a dialog that dies leaves the engineer without an answer
+            self._trouble = f"the preview failed ({type(error).__name__})"
+        if self._preview is None:
+            self._enter("refused", self._opener(opener))
+            return
+        self.query_one("#dialog").set_class(self._preview.is_wide, "-wide-act")
+        self._enter("asking", self._opener(opener))
+
+    def _opener(self, opener: str | None) -> str | None:
+        return opener or self._guard.opener
+
+    async def _act(self, opener: str) -> None:
+        """Write it, then watch who follows until the dialog is closed."""
+        preview = self._preview
+        if preview is None:
+            return
+        try:
+            applied = await self._acts.apply(preview, self._reason.text.strip() or None)
+        except ActConflict as error:
+            self._trouble = f"not done: {line(error, 300)} Look again:"
+            await self._again(opener)
+            return
+        except ConsoleError as error:
+            self._trouble = f"not done: {line(error, 400)}"
+            await self._again(opener)
+            return
+        except Exception as error:  # noqa: BLE001 - the outcome must be said, whatever it was
+            self._trouble = (
+                f"failed ({type(error).__name__}), outcome unknown: look at what changed before trying again"
+            )
+            await self._again(opener)
+            return
+        self._applied, self._trouble = applied, ""
+        self._enter("done", opener)
+        await self._watch(applied)
+
+    async def _again(self, opener: str) -> None:
+        """A new preview after a refusal; the reason stays, the word must be typed again."""
+        self._word = Entry()
+        before, self._preview = self._preview, None
+        try:
+            self._preview = await self._acts.preview(self._order)
+        except Exception as error:  # noqa: BLE001 - then the old preview stays: applying it is refused by its version
+            self._trouble += f" (no new preview: {type(error).__name__})"
+            self._preview = before
+        self._enter("asking", opener)
+
+    async def _watch(self, applied: Applied) -> None:
+        started = time.monotonic()
+        while True:
+            try:
+                self._seen = await self._acts.acknowledgement(applied)
+                self._trouble = ""
+                if self._seen.is_complete and self._followed_ms is None:
+                    self._followed_ms = self._seen.waited_ms
+            except Exception as error:  # noqa: BLE001 - the act is written; only watching it failed
+                self._trouble = f"written, but who follows cannot be read ({type(error).__name__})"
+            self._is_late = time.monotonic() - started > _PATIENCE_S
+            self._draw()
+            is_settled = self._is_late or (self._seen is not None and self._seen.is_complete)
+            await asyncio.sleep(_SLOW_S if is_settled else _QUICK_S)
+
+    # -- keys ----------------------------------------------------------------------------------------------------------
+
+    def on_key(self, event: events.Key) -> None:
+        event.stop()
+        event.prevent_default()
+        if self._state == "looking" and event.key == "escape":
+            self.dismiss(None)
+            return
+        if not self._guard.lets(event.key, event.time):
+            if event.key == "enter" and self._state == "asking":
+                self._trouble = "enter came too soon: once more, when you mean it"
+                self._draw()
+            return
+        if self._state == "refused":
+            self.dismiss(None)
+        elif self._state == "typing":
+            self._key_in_reason(event)
+        elif self._state == "asking":
+            self._key_in_question(event)
+        elif self._state == "done":
+            self._key_in_result(event.key)
+
+    def on_paste(self, event: events.Paste) -> None:
+        """Text can be pasted into the reason and nowhere else: the word is to be typed."""
+        event.stop()
+        if self._state == "typing":
+            self._reason.insert(event.text)
+            self._draw()
+
+    def _key_in_reason(self, event: events.Key) -> None:
+        if event.key in {"enter", "tab", "escape", "shift+tab"}:
+            self._enter("asking", event.key)
+        else:
+            self._reason.press(event.key, event.character)
+            self._draw()
+
+    def _key_in_question(self, event: events.Key) -> None:
+        preview = self._preview
+        if preview is None or event.key == "escape":
+            self.dismiss(None)
+        elif event.key in {"tab", "shift+tab"} or (event.key == "r" and not preview.is_wide):
+            self._state = "typing"
+            self._guard = Guard(float("-inf"), None)  # writing harms nothing: every key counts at once
+            self._draw()
+        elif preview.is_wide:
+            self._key_in_word(event, preview)
+        elif event.key == "y":
+            self._begin("y")
+        else:
+            self.dismiss(None)
+
+    def _key_in_word(self, event: events.Key, preview: Preview) -> None:
+        if event.key != "enter":
+            self._word.press(event.key, event.character)
+            self._trouble = ""
+        elif self._word.text.strip() == line(preview.confirm_word):
+            self._begin("enter")
+            return
+        else:
+            self._trouble = f"type {line(preview.confirm_word, 60)} to confirm; esc cancels"
+        self._draw()
+
+    def _begin(self, opener: str) -> None:
+        """One answer, one act: the state leaves `asking` before anything else can be pressed."""
+        self._trouble = ""
+        self._enter("acting", opener)
+        self.run_worker(self._act(opener), name="act", exclusive=True)
+
+    def _key_in_result(self, key: str) -> None:
+        applied = self._applied
+        if applied is None:
+            return
+        if key == "u" and applied.act != "undo":
+            self.dismiss(Outcome(next_order=Order("undo", change_id=applied.id)))
+        elif key in {"escape", "enter", "q"}:
+            self.dismiss(Outcome(said=f"{line(applied.subject, 60)}: {self._said(applied)}", applied=applied))
+
+    # -- drawing -------------------------------------------------------------------------------------------------------
+
+    def _draw(self) -> None:
+        if not self.is_mounted:
+            return
+        pane = self.query_one("#dialog", LineView)
+        width = max(pane.content_size.width or 70, 20)
+        rows = self._rows(width)
+        changes_height = len(rows) != len(pane.rows)
+        pane.show(rows)
+        if changes_height:
+            pane.refresh(layout=True)
+
+    def _rows(self, width: int) -> list[Row]:
+        if self._state == "done" and self._applied is not None:
+            return [*self._result_rows(self._applied), *self._trouble_rows(width)]
+        if self._preview is None:
+            said = row(("looking at what it would do…", "dim"))
+            return [
+                *(self._trouble_rows(width) or [said]),
+                row(("any key goes back", "dim")) if self._state == "refused" else row(""),
+            ]
+        return [
+            *self._trouble_rows(width),
+            *preview_rows(self._preview, width),
+            *self._answer_rows(self._preview, width),
+        ]
+
+    def _trouble_rows(self, width: int) -> list[Row]:
+        return [row((part, "crit")) for part in wrapped(self._trouble, width)]
+
+    def _answer_rows(self, preview: Preview, width: int) -> list[Row]:
+        if self._state == "acting":
+            return [row(""), row(("writing…", "bold"))]
+        is_typing = self._state == "typing"
+        hint = "optional; " + (
+            "enter goes back" if is_typing else "tab writes one" if preview.is_wide else "r writes one"
+        )
+        rows = [row(""), self._reason.row(width, label="reason: ", hint=hint, is_active=is_typing)]
+        if preview.is_wide:
+            label = f"type {line(preview.confirm_word, 60)}: "
+            rows.append(self._word.row(width, label=label, is_active=not is_typing))
+        if is_typing:
+            keys = row(("enter", "key"), " back to the question")
+        elif preview.is_wide:
+            keys = row(
+                ("enter", "key"),
+                " does it when the word is typed  ",
+                ("tab", "key"),
+                " reason  ",
+                ("esc", "key"),
+                " cancels",
+            )
+        else:
+            keys = row(("y", "key"), " does it  ", ("r", "key"), " reason  ", ("any other key", "key"), " cancels")
+        return [*rows, row(""), keys]
+
+    def _said(self, applied: Applied) -> str:
+        """The result in one line."""
+        done = DONE_WORDS.get(applied.act, "done")
+        seen = self._seen
+        if seen is None:
+            return f"{done}: written, not read back yet"
+        if not seen.live:
+            return f"{done}: written; no process is live to follow it"
+        time_words = f", {words.duration(self._followed_ms / 1000)}" if self._followed_ms is not None else ""
+        return f"{done}, {seen.following} of {words.plural(seen.live, 'process', 'processes')}{time_words}"
+
+    def _result_rows(self, applied: Applied) -> list[Row]:
+        seen = self._seen
+        is_whole = seen is not None and (seen.is_complete or not seen.live)
+        title = self._preview.title if self._preview is not None else applied.subject
+        rows = [row((line(title, 60), "bold"), (f"  by {line(applied.actor, 30)} {words.clock(applied.at)}", "dim"))]
+        if applied.expires_at is not None:
+            rows.append(row(f"ends by itself at {words.clock(applied.expires_at)}"))
+        if seen is None:
+            rows.append(row(("written; reading back…", "dim")))
+        else:
+            rows.append(row((("● " if is_whole else "▲ ") + self._said(applied), "ok" if is_whole else "warn")))
+            rows.append(row("its calls a minute to the API: ", (_from_to(seen), "bold")))
+            rows += [row((f"▲ not yet: {_process(process)}", "warn")) for process in seen.laggards[:4]]
+            if len(seen.laggards) > 4:
+                rows.append(row((f"  and {len(seen.laggards) - 4} more", "warn")))
+        if self._is_late and not is_whole:
+            rows.append(row(("after 10 s not all follow: see : processes", "crit")))
+        undo: tuple[object, ...] = (("u", "key"), " undoes it  ") if applied.act != "undo" else ()
+        return [*rows, row(""), row(*undo, ("esc", "key"), " back")]
+
+
+def _process(process: object) -> str:
+    service, host, pid = (getattr(process, name, "?") for name in ("service", "host", "pid"))
+    return f"{line(service, 24)} {line(host, 24)} pid {pid}"
+
+
+def _from_to(seen: Acknowledgement) -> str:
+    return f"{words.per_min(seen.calls_per_min_before)} before → {words.per_min(seen.calls_per_min_now)} now"
+
+
+def preview_rows(preview: Preview, width: int) -> list[Row]:
+    """From → to, whom it touches, and what to know first."""
+    rows = [row((preview.title, "bold")), row(f"{line(preview.before, 80)}  →  ", (preview.after, "bold"))]
+    touched = [
+        f"{words.count(preview.calls_5m)} calls",
+        f"{words.count(preview.customers_5m)} customers",
+        words.share(preview.share_of_traffic),
+    ]
+    if preview.calls_5m is None and preview.customers_5m is None:
+        rows.append(row(("whom it touches is not known: nothing was recorded", "warn")))
+    else:
+        rows.append(row(("in five minutes: ", "dim"), ", ".join(touched)))
+    if preview.order.act != "undo":
+        rows.append(row((preview.last_time or "no earlier one in the audit", "dim")))
+    if preview.order.for_us is not None:
+        rows.append(row((f"ends by itself after {words.duration(preview.order.for_us / 1_000_000)}", "bold")))
+    if preview.is_already_so:
+        rows.append(row(("▲ it is so already: only the audit would change", "warn")))
+    for warning in preview.warnings:
+        rows += [
+            row((("▲ " if first == 0 else "  ") + part, "warn"))
+            for first, part in enumerate(wrapped(line(warning, 300), width - 2))
+        ]
+    return rows

@@ -1,0 +1,104 @@
+"""A page of lines to read: help, and what `enter` opens. esc, q or enter goes back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual.screen import Screen
+
+from console.core.acts import ACTS, DIALOG_KEYS
+from console.tui.cells import Cells, Row, row, wrapped
+from console.tui.widgets.lines import LineView
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from textual import events
+    from textual.app import ComposeResult
+
+    from console.tui.cells import Role
+
+_BACK = {"escape", "q", "enter", "question_mark"}
+
+
+class PageScreen(Screen[None], inherit_bindings=False):
+    """Rows that scroll."""
+
+    def __init__(self, title: str, rows_for: Callable[[int], list[Row]]) -> None:
+        """`rows_for` makes the rows for a width in cells."""
+        super().__init__()
+        self._page_title = title
+        self._rows_for = rows_for
+
+    def compose(self) -> ComposeResult:
+        yield LineView(self._page_title, id="page")
+        yield LineView(id="footer")
+
+    def on_mount(self) -> None:
+        self.query_one("#footer", LineView).show(
+            [row((" esc", "key"), " back  ", ("j k PgDn PgUp g G", "key"), " move")]
+        )
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._draw)
+
+    def _draw(self) -> None:
+        self._lines().show(self._rows_for(self._lines().row_width))
+
+    def on_key(self, event: events.Key) -> None:
+        event.stop()
+        view = self._lines()
+        far = len(view.rows)
+        steps = {"j": 1, "down": 1, "k": -1, "up": -1, "pagedown": view.page, "space": view.page, "pageup": -view.page}
+        steps |= {"g": -far, "home": -far, "G": far, "end": far}
+        if event.key in _BACK:
+            self.dismiss()
+        elif event.key in steps:
+            view.scroll(steps[event.key])
+
+    def _lines(self) -> LineView:
+        return self.query_one("#page", LineView)
+
+
+_KEY = 17
+
+
+def help_rows(width: int, *, why_not: str | None = None) -> list[Row]:
+    """Every key of the acts table with one line, then the dialog's keys, then what this version lacks."""
+    rows: list[Row] = [row(("Keys", "bold"))]
+    if why_not is not None:
+        rows.append(row((f"acts are off here: {why_not}", "warn")))
+    for act in ACTS:
+        if act.missing:
+            continue
+        key = act.shown or f": {act.command}"
+        undo = f" (undo: {act.undo})" if act.undo else ""
+        grey: Role = "dim" if act.risk != "none" and why_not is not None else ""
+        rows += _entry(key, f"{act.title}{undo}", width, grey)
+    rows += [row(""), row(("Before every act a dialog shows what it would do", "bold"))]
+    for key, title in DIALOG_KEYS:
+        rows += _entry(key, title, width)
+    rows += [row(""), row(("Not in this version: the key says why", "bold"))]
+    for act in ACTS:
+        if act.missing:
+            rows += _entry(act.shown, act.title, width, "dim")
+    signs = row(
+        ("  ● ", "ok"), "well  ", ("▲ ", "crit"), "WARN or CRIT  ", ("■ ", "off"), "OFF: killed  ○ idle  – not known"
+    )
+    rows += [row(""), row(("Signs", "bold")), signs]
+    return rows + [row((f"  {part}", "dim")) for part in wrapped(_SIGNS, width - 2)]
+
+
+_SIGNS = (
+    "WARN: errors over 1 % or p99 over 10 s; CRIT: over 5 % or 30 s; both from 10 calls in five minutes. "
+    "Times are UTC. STALE: nothing was heard for 15 s."
+)
+
+
+def _entry(key: str, title: str, width: int, role: Role = "") -> list[Row]:
+    """A key and its line, wrapped under itself."""
+    parts = wrapped(title, max(width - _KEY, 10))
+    return [
+        Cells().cell(f"  {key}" if number == 0 else "", _KEY, "key").put(part, role).row()
+        for number, part in enumerate(parts)
+    ]

@@ -1,0 +1,1 @@
+"""Leaf widgets. Each draws rows of `console.tui.cells`; none knows the desk."""

@@ -1,0 +1,193 @@
+"""Each fault that acts on the wire, seen by the real SDK."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import anthropic
+import httpx2
+import pytest
+from sim_asks import HAIKU, SONNET, ask
+
+from console.sim.faults import Fault
+from console.sim.server import SimulatedAPIError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from console.sim.server import SimulatedAPI
+
+
+def _stream(client: anthropic.Anthropic, **more: Any) -> list[str]:
+    """The events that arrive; raises what the SDK raises."""
+    names: list[str] = []
+    with client.messages.create(**ask(), stream=True, **more) as events:
+        for event in events:
+            names.append(event.type)  # noqa: PERF401 - what came before an error must not be lost
+    return names
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("index", [0, 1, 4])
+def test_a_cut_stream_is_an_error_after_its_events(api: SimulatedAPI, client: anthropic.Anthropic, index: int) -> None:
+    api.set_faults([Fault(cut_at=index)])
+    names = []
+    with (
+        pytest.raises((httpx2.RemoteProtocolError, anthropic.APIConnectionError)),
+        client.messages.create(**ask(), stream=True) as events,
+    ):
+        for event in events:
+            names.append(event.type)  # noqa: PERF401 - as above
+    # The third event on the wire is a ping, which the SDK keeps to itself.
+    assert len(names) == (index + 1 if index < 2 else index)
+
+
+def test_a_stream_that_ends_cleanly_too_early_has_no_message_stop(api: SimulatedAPI, client: anthropic.Anthropic) -> None:
+    api.set_faults([Fault(clean_end_at=5)])
+    names = _stream(client)
+    assert names[-1] == "content_block_delta"
+    assert len(names) == 5
+
+
+def test_a_stalled_stream_runs_into_the_callers_timeout(api: SimulatedAPI, client: anthropic.Anthropic) -> None:
+    api.set_faults([Fault(stall_at=3)])
+    with pytest.raises((httpx2.ReadTimeout, anthropic.APITimeoutError)):
+        _stream(client, timeout=0.3)
+    _until(lambda: api.requests()[-1]["client_closed"])
+
+
+def test_an_event_with_broken_json_breaks_the_reader(api: SimulatedAPI, client: anthropic.Anthropic) -> None:
+    api.set_faults([Fault(malformed_at=4)])
+    with pytest.raises((json.JSONDecodeError, anthropic.AnthropicError, ValueError)):
+        _stream(client)
+
+
+@pytest.mark.parametrize(("index", "error_type"), [(0, None), (1, None), (6, "api_error")])
+def test_an_error_event_in_a_stream_is_a_status_error_with_200(
+    api: SimulatedAPI, client: anthropic.Anthropic, index: int, error_type: str | None
+) -> None:
+    api.set_faults([Fault(error_at=index, error_type=error_type)])
+    with pytest.raises(anthropic.APIStatusError) as caught:
+        _stream(client)
+    assert (caught.value.status_code, caught.value.type) == (200, error_type or "overloaded_error")
+
+
+def test_pings_alone_keep_a_stream_open(api: SimulatedAPI, client: anthropic.Anthropic) -> None:
+    api.set_faults([Fault(pings_only=True)])
+    began, lines = time.monotonic(), []
+    with client.messages.with_streaming_response.create(**ask(), stream=True, timeout=2) as response:
+        for line in response.iter_lines():
+            lines.append(line)
+            if time.monotonic() - began > 0.7:
+                break
+    assert lines.count("event: ping") >= 3
+    assert not any("content_block" in line for line in lines)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("fault", [Fault(reset=True), Fault(no_response=True)])
+def test_no_answer_at_all_is_a_connection_error(
+    api: SimulatedAPI, client: anthropic.Anthropic, fault: Fault, stream: bool
+) -> None:
+    api.set_faults([fault])
+    with pytest.raises(anthropic.APIConnectionError) as caught:
+        client.messages.create(**ask(), stream=stream, timeout=0.3)
+    assert isinstance(caught.value, anthropic.APITimeoutError) is fault.no_response
+    assert api.requests()[-1]["status"] is None
+
+
+@pytest.mark.parametrize("fault", [Fault(cut_at=0), Fault(stall_at=0)])
+def test_a_plain_answer_can_break_in_the_middle(api: SimulatedAPI, client: anthropic.Anthropic, fault: Fault) -> None:
+    api.set_faults([fault])
+    with pytest.raises((anthropic.APIConnectionError, httpx2.TransportError)):
+        client.messages.create(**ask(), timeout=0.3)
+
+
+def test_latency_comes_before_the_headers_and_is_real_time(api: SimulatedAPI, client: anthropic.Anthropic) -> None:
+    api.set_faults([Fault(latency_s=0.3)])
+    began = time.monotonic()
+    with client.messages.with_streaming_response.create(**ask(), stream=True):
+        assert time.monotonic() - began >= 0.3
+
+
+def test_a_late_first_token_comes_after_message_start(api: SimulatedAPI, client: anthropic.Anthropic) -> None:
+    api.set_faults([Fault(first_token_s=0.3)])
+    began, at = time.monotonic(), {}
+    with client.messages.create(**ask(), stream=True) as events:
+        for event in events:
+            at.setdefault(event.type, time.monotonic() - began)
+    assert at["message_start"] < 0.25
+    assert at["content_block_start"] >= 0.3
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_trickle_takes_its_time_and_is_complete(api: SimulatedAPI, client: anthropic.Anthropic, stream: bool) -> None:
+    with client.messages.with_streaming_response.create(**ask(), stream=stream) as response:
+        size = len(response.read())
+    api.set_faults([Fault(trickle_bytes_per_s=size / 0.5)])
+    began = time.monotonic()
+    with client.messages.with_streaming_response.create(**ask(), stream=stream) as response:
+        assert len(response.read()) == size
+    assert time.monotonic() - began >= 0.4
+
+
+def test_less_quality_gives_a_shorter_answer_without_an_error(api: SimulatedAPI, client: anthropic.Anthropic) -> None:
+    good = client.messages.create(**ask())
+    api.set_faults([Fault(quality=0.2)])
+    bad = client.messages.create(**ask())
+    assert (bad.stop_reason, bad.usage.output_tokens < good.usage.output_tokens) == ("end_turn", True)
+
+
+def test_a_fault_of_one_model_leaves_the_others_alone(api: SimulatedAPI, client: anthropic.Anthropic) -> None:
+    api.set_faults([Fault(model=SONNET, status=529)])
+    with pytest.raises(anthropic.OverloadedError):
+        client.messages.create(**ask())
+    assert client.messages.create(**ask(model=HAIKU)).id
+
+
+def test_a_fault_with_times_ends_by_itself(api: SimulatedAPI, client: anthropic.Anthropic) -> None:
+    api.set_faults([Fault(status=500, times=1, name="once")])
+    with pytest.raises(anthropic.InternalServerError):
+        client.messages.create(**ask())
+    assert client.messages.create(**ask()).id
+    assert [entry["fault"] for entry in api.requests()] == ["once", None]
+    assert api.faults()[0]["times"] == 0
+
+
+def test_a_connection_survives_an_error_and_a_clean_early_end(api: SimulatedAPI, client: anthropic.Anthropic) -> None:
+    api.set_faults([Fault(status=529, times=1), Fault(clean_end_at=3, times=1)])
+    with pytest.raises(anthropic.OverloadedError):
+        client.messages.create(**ask())
+    _stream(client)
+    assert client.messages.create(**ask()).id
+
+
+def test_a_bad_fault_is_refused_with_the_field(api: SimulatedAPI) -> None:
+    with pytest.raises(SimulatedAPIError, match=r"faults\[0\]\.status"):
+        api.set_faults([Fault(status=99)])
+    assert api.faults() == []
+
+
+@pytest.mark.asyncio
+async def test_a_cancelled_call_is_seen_as_a_closed_connection(
+    api: SimulatedAPI, async_client: anthropic.AsyncAnthropic
+) -> None:
+    import asyncio
+
+    api.set_faults([Fault(latency_s=5)])
+    task = asyncio.create_task(async_client.messages.create(**ask()))
+    await asyncio.sleep(0.2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.sleep(0.25)
+    entry = api.requests()[-1]
+    assert (entry["client_closed"], entry["finished"]) == (True, True)
