@@ -39,8 +39,8 @@ def screen(
 
 
 def is_terminal() -> bool:
-    """Whether a person sits at both ends: a Textual app without a terminal never ends."""
-    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    """Whether a person sits at all three ends: a Textual app without a terminal never ends, and it draws on standard error."""
+    return all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)) and os.environ.get("TERM") != "dumb"
 
 
 def run_screen(desk: Desk) -> int:

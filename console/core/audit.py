@@ -44,8 +44,9 @@ class AuditRow:
 
 
 def audit_hash(row: AuditRow) -> str:
-    """sha256 over everything else in the row, the hash of the row before included."""
-    return sha256(json.dumps(row.columns()[:-1], ensure_ascii=False).encode("utf-8", "replace")).hexdigest()
+    """sha256 over everything else in the row, the hash of the row before included. A value of a type that we never write
+    (SQLite stores whatever a column is given) counts as its `repr`, so that such a row is named, too."""
+    return sha256(json.dumps(row.columns()[:-1], ensure_ascii=False, default=repr).encode("utf-8", "replace")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ class Facts(NamedTuple):
     prompt: str | None = None
     prompt_version: str | None = None
     models: tuple[str, ...] = ("unknown",)
-    """One, except for a batch."""
+    """The one that was asked for; behind it those that may serve it as well (a batch, fallbacks)."""
     is_streamed: bool = False
 
     @property
@@ -76,6 +76,10 @@ class AttemptEnd(NamedTuple):
     stop_reason: str | None = None
     usage: Usage | None = None
     host: str | None = None
+
+    def settled(self) -> AttemptEnd:
+        """Itself: values need no settling. What the recorder takes has this method."""
+        return self
 
 
 class CallEnd(NamedTuple):
@@ -135,4 +139,5 @@ def fold(pending: tuple[AttemptEnd, ...], end: AttemptEnd) -> CallEnd:
     """The call that `end` finishes after the failed attempts before it (`pending`, oldest first)."""
     attempts = tuple(attempt for attempt in (*pending, end) if attempt.outcome not in ("blocked", "degraded"))
     started_us = pending[0].started_us if pending else end.started_us
-    return CallEnd(end, attempts, started_us, end.started_us + end.duration_us - started_us)
+    at_least_us = sum(attempt.duration_us for attempt in (*pending, end))  # the wall clock may have gone back in between
+    return CallEnd(end, attempts, started_us, max(at_least_us, end.started_us + end.duration_us - started_us))

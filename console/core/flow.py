@@ -12,8 +12,7 @@ The flow ends with a *verdict*. A kill switch is read by the wire before every a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -21,56 +20,48 @@ if TYPE_CHECKING:
     from console.core.switches import Switch
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     """Send the request to a target."""
 
     target: str
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """Pause for `seconds`."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Discard:
+class Discard(NamedTuple):
     """Let the answer in hand go."""
 
 
 Effect = Send | Wait | Discard
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(NamedTuple):
     """An HTTP answer is in hand; a stream is unread."""
 
     status: int
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(NamedTuple):
     """There was no HTTP answer, or the one in hand broke; `kind` as in `AttemptEnd.error`."""
 
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
+class Stopped(NamedTuple):
     """A kill switch stops the call."""
 
     switch: Switch
 
 
-@dataclass(frozen=True, slots=True)
-class Woken:
+class Woken(NamedTuple):
     """The pause is over."""
 
 
-@dataclass(frozen=True, slots=True)
-class Discarded:
+class Discarded(NamedTuple):
     """The answer is gone; its connection can be used again."""
 
 
@@ -78,13 +69,11 @@ Reply = Answered | Failed | Stopped | Woken | Discarded | None
 """None only starts the flow."""
 
 
-@dataclass(frozen=True, slots=True)
-class Serve:
+class Serve(NamedTuple):
     """The caller gets the answer in hand, good or bad, or the failure in hand."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(NamedTuple):
     """The caller gets the feature's defined text, or `CallBlocked`."""
 
     switch: Switch

@@ -7,73 +7,103 @@ between cost no JSON.
 from __future__ import annotations
 
 import json
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from console.core.calls import Usage
 
-MAX_HELD: Final = 4 * 1024 * 1024
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_HELD: Final = 1024 * 1024
 """Bytes of one event, or of one plain JSON answer, that are held to be parsed; more is let pass unread."""
 
-_MARKS: Final = (b"event: message_", b"event:message_", b"event: error", b"event:error")
+_MARKS: Final = (b'"message_', b'"error"')
+"""What stands in the events that carry facts. In the text of a delta quotes are escaped, so it hardly ever stands there."""
 
 
 class Observation:
-    """Collects what is known of one body. `feed` never raises and copies nothing of the usual chunk."""
+    """Collects what matters of one body. `feed` never raises and looks at a usual delta with three substring tests; what it
+    keeps (the two or three events that carry facts) is parsed by `finish`, off the caller's path."""
 
-    __slots__ = ("_held", "_is_sse", "_usage", "error", "first_token_us", "is_blind", "is_whole", "model", "stop_reason")
+    __slots__ = (
+        "_held",
+        "_held_bytes",
+        "_is_sse",
+        "_kept",
+        "_kept_bytes",
+        "_usage",
+        "error",
+        "first_content_at",
+        "is_blind",
+        "is_whole",
+        "model",
+        "stop_reason",
+        "usage",
+    )
 
     def __init__(self, *, is_sse: bool) -> None:
         self._is_sse = is_sse
-        self._held = b""
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._kept: list[bytes] = []
+        self._kept_bytes = 0
         self._usage: dict[str, object] = {}
         self.is_blind = False
-        """There was more than could be held: nothing is known of what follows."""
-        self.first_token_us: int | None = None
+        """There was more than could be held: whether the body is whole cannot be told."""
+        self.first_content_at: int | None = None
+        """The `now` of the first chunk with a content delta."""
         self.is_whole = False
         """message_stop has passed, or the plain JSON was complete."""
         self.error: str | None = None
         self.model: str | None = None
         self.stop_reason: str | None = None
+        self.usage: Usage | None = None
 
-    @property
-    def usage(self) -> Usage | None:
-        """The tokens, as far as they have been told."""
-        return usage_of(self._usage) if self._usage else None
+    def feed(self, chunk: bytes, clock: Callable[[], int]) -> None:
+        """Takes the next bytes. `clock` (any steady unit) is read once, at the first content."""
+        if self._is_sse and not self._held and chunk.endswith(b"\n\n"):
+            if b'"message_' in chunk or b'"error"' in chunk:
+                self._keep(chunk)
+            if self.first_content_at is None and b"content_block_delta" in chunk:
+                self.first_content_at = clock()
+        elif not self.is_blind:
+            self._hold(chunk, clock)
 
-    def feed(self, chunk: bytes, elapsed_us: int) -> None:
-        """Takes the next bytes, `elapsed_us` after the call began."""
-        if self.is_blind:
-            return
-        data = self._held + chunk if self._held else chunk
-        if len(data) > MAX_HELD:
-            self._held, self.is_blind = b"", True
-            return
-        if not self._is_sse:
-            self._held = data
-            return
-        if b"\r" in data:
-            data = data.replace(b"\r\n", b"\n")
-        end = data.rfind(b"\n\n") + 2
-        if end < 2:
-            self._held = data
-            return
-        self._held = data[end:]
-        if self.first_token_us is None and b"content_block_delta" in data:
-            self.first_token_us = elapsed_us
-        if any(mark in data for mark in _MARKS):
-            self._read_events(data[:end])
+    def _hold(self, chunk: bytes, clock: Callable[[], int]) -> None:
+        """Bytes that end inside an event, or belong to a plain answer."""
+        self._held.append(chunk)
+        self._held_bytes += len(chunk)
+        if self._held_bytes > MAX_HELD:
+            self._held, self.is_blind = [], True
+        elif self._is_sse and b"\n" in chunk:
+            data = b"".join(self._held).replace(b"\r\n", b"\n")
+            whole, mark, rest = data.rpartition(b"\n\n")
+            if mark:
+                self._held, self._held_bytes = [], 0
+                for event in whole.split(mark):
+                    self.feed(event + mark, clock)
+                if rest:
+                    self._held, self._held_bytes = [rest], len(rest)
+
+    def _keep(self, data: bytes) -> None:
+        self._kept_bytes += len(data)
+        if self._kept_bytes <= MAX_HELD:
+            self._kept.append(data)
+        else:
+            self.is_blind = True
 
     def finish(self) -> None:
-        """The body has ended: a plain answer is parsed now."""
-        if self._is_sse or not self._held:
-            return
-        try:
-            document = json.loads(self._held)
-        except (ValueError, RecursionError):
-            return
-        self._held = b""
-        if isinstance(document, dict):
-            self._read_plain(document)
+        """The body has ended: what was kept is parsed now. Works once; never raises."""
+        if self._is_sse:
+            kept, self._kept = self._kept, []
+            for data in kept:
+                self._read_events(data)
+        else:
+            held, self._held = self._held, []
+            document = _json(b"".join(held))
+            if document is not None:
+                self._read_plain(document)
+        self.usage = usage_of(self._usage) if self._usage else None
 
     def _read_plain(self, document: dict[str, object]) -> None:
         error = document.get("error")
@@ -88,12 +118,8 @@ class Observation:
         for event in data.split(b"\n\n"):
             if not any(mark in event for mark in _MARKS):
                 continue
-            payload = b"".join(line[5:] for line in event.split(b"\n") if line.startswith(b"data:"))
-            try:
-                document = json.loads(payload)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(document, dict):
+            document = _json(b"".join(line[5:] for line in event.split(b"\n") if line.startswith(b"data:")))
+            if document is not None:
                 self._read_event(document)
 
     def _read_event(self, document: dict[str, object]) -> None:
@@ -118,6 +144,14 @@ class Observation:
         """Every count of a later event replaces the one before: they are totals, and server tools add to what was sent."""
         if isinstance(raw, dict):
             self._usage.update((key, value) for key, value in raw.items() if value is not None)
+
+
+def _json(data: bytes) -> dict[str, object] | None:
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
 
 
 def usage_of(raw: object) -> Usage | None:

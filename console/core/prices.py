@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+from console.core.models import base_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 KINDS: Final = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h")
 """The kinds of tokens, in the order of `core.calls.Usage`."""
-
-_SNAPSHOT_DATE: Final = re.compile(r"-\d{8}(?:-v\d+)?(?::\d+)?$")
-_PROFILE: Final = re.compile(r"^(?:(?:us|eu|apac|global)\.)?anthropic\.")
 
 
 class Price(NamedTuple):
@@ -35,8 +33,7 @@ class Prices(NamedTuple):
     def price_of(self, model: str, band: str = "") -> Price | None:
         """The price of a model id, or None when it is not known. A dated snapshot and another provider's id of the same
         model have the model's own price."""
-        name = _SNAPSHOT_DATE.sub("", _PROFILE.sub("", model))
-        bands = self.by_model.get(name)
+        bands = self.by_model.get(model) or self.by_model.get(base_model(model))
         return None if bands is None else bands.get(band, bands[""])
 
 

@@ -17,6 +17,12 @@ from console.errors import Mistake
 
 MAX_CHARS: Final = 1_000_000
 MAX_DEPTH: Final = 20
+_INDIRECTIONS: Final = {
+    "anchor": "anchors and aliases (& and *) are not allowed: write the value out",
+    "tag": "tags (!) are not allowed: every value is the text that is written",
+}
+"""What an event of the YAML library may not have, and why."""
+
 _NULLS: Final = {"", "~", "null", "Null", "NULL"}
 _INT: Final = re.compile(r"[-+]?(?:0|[1-9]\d{0,18})")
 _FLOAT: Final = re.compile(r"[-+]?(?:0|[1-9]\d*)\.\d+(?:[eE][-+]?\d{1,3})?")
@@ -51,7 +57,7 @@ def read_yaml(text: str, file: str) -> Document:
         return document
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-        _refuse_anchors(text, document)
+        _refuse_indirection(text, document)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         document.mistakes.append(_at_mark(file, mark, f"not YAML: {error.problem or error.context}"))
@@ -59,7 +65,8 @@ def read_yaml(text: str, file: str) -> Document:
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         document.mistakes.append(Mistake(file, 0, 0, f"not YAML: {str(error).splitlines()[0]}"))
         return document
-    document.value = {} if node is None else _convert(node, (), document)
+    if not document.mistakes:  # what holds aliases could be expanded without end
+        document.value = {} if node is None else _convert(node, (), document)
     return document
 
 
@@ -68,11 +75,11 @@ def _at_mark(file: str, mark: Any, message: str) -> Mistake:
     return Mistake(file, 0, 0, message) if mark is None else Mistake(file, mark.line + 1, mark.column + 1, message)
 
 
-def _refuse_anchors(text: str, document: Document) -> None:
+def _refuse_indirection(text: str, document: Document) -> None:
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if getattr(event, "anchor", None) is not None:
-            message = "anchors and aliases (& and *) are not allowed: write the value out"
-            document.mistakes.append(_at_mark(document.file, event.start_mark, message))
+        for name, message in _INDIRECTIONS.items():
+            if getattr(event, name, None) is not None:
+                document.mistakes.append(_at_mark(document.file, event.start_mark, message))
 
 
 def _convert(node: yaml.Node, path: Path, document: Document) -> Value:
@@ -80,22 +87,12 @@ def _convert(node: yaml.Node, path: Path, document: Document) -> Value:
     if len(path) > MAX_DEPTH:
         document.mistakes.append(document.mistake(path, f"nested deeper than {MAX_DEPTH} levels"))
         return None
-    if document.mistakes and "anchors" in document.mistakes[0].message:
-        return None  # what follows could be expanded without end
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, path, document)
     if isinstance(node, yaml.SequenceNode):
         return [_convert(child, (*path, index), document) for index, child in enumerate(node.value)]
-    if node.tag not in _PLAIN_TAGS:
-        document.mistakes.append(document.mistake(path, f"the tag {node.tag} is not allowed"))
-        return None
     is_plain = isinstance(node, yaml.ScalarNode) and node.style is None
     return None if is_plain and node.value in _NULLS else str(node.value)
-
-
-_PLAIN_TAGS: Final = {
-    f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value")
-}
 
 
 def _mapping(node: yaml.MappingNode, path: Path, document: Document) -> dict[str, Value]:

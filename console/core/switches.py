@@ -5,18 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from console.core.models import base_model
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ScopeKind = Literal["all", "feature", "model", "customer", "provider"]
+ScopeKind = Literal["all", "feature", "model", "customer"]
 
-SCOPE_KINDS: Final[tuple[ScopeKind, ...]] = ("all", "feature", "model", "customer", "provider")
+SCOPE_KINDS: Final[tuple[ScopeKind, ...]] = ("all", "feature", "model", "customer")
 """In the order in which they are asked: the widest first, because it explains most."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Scope:
-    """What a switch is about: everything (`all`, name empty), or one feature, model, customer or provider."""
+    """What a switch is about: everything (`all`, name empty), or one feature, model or customer."""
 
     kind: ScopeKind
     name: str = ""
@@ -57,14 +59,15 @@ def stopping(
     feature: str,
     customer: str | None,
     models: tuple[str, ...],
-    provider: str | None = None,
 ) -> Switch | None:
-    """The widest engaged switch that stops a call with these facts, or None. `models` may name several (a batch)."""
-    named: tuple[Scope, ...] = (ALL, Scope("feature", feature), *(Scope("model", model) for model in models))
+    """The widest engaged switch that stops a call with these facts, or None. `models` may name several (a batch, fallbacks).
+
+    A switch on a model stops its dated snapshots and other providers' ids of it as well; a switch on such an id only that.
+    """
+    ids = dict.fromkeys(name for model in models for name in (model, base_model(model)))
+    named: tuple[Scope, ...] = (ALL, Scope("feature", feature), *(Scope("model", name) for name in ids))
     if customer is not None:
         named = (*named, Scope("customer", customer))
-    if provider is not None:
-        named = (*named, Scope("provider", provider))
     for scope in named:
         switch = switches.get(scope)
         if switch is not None and switch.is_engaged(now_us):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from console.core.control import EMPTY, ControlRefused, ControlState, merge
+from console.core.control import ControlRefused, ControlState, merge
 from console.errors import StoreError
 from console.store.breakglass import broken_glass
 from console.store.kept import read_kept
-from console.store.sqlite.control import read_control
+from console.store.sqlite.control import create_control, read_control
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,13 +24,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """`state` merges control.db with the kept snapshot, as every application process does; `stored_versions` are the keys'
-    versions in control.db itself, which compare-and-set goes by."""
+    """`state` merges control.db with the kept snapshot, as every application process does."""
 
     state: ControlState
     glass: Mapping[Scope, Switch]
-    stored_versions: Mapping[str, int]
     problem: str | None
+
+    def version_of(self, key: str) -> int:
+        """The version of the key's newest row; 0 when it has none."""
+        row = self.state.rows.get(key)
+        return 0 if row is None else row.version
 
     def engaged(self, now_us: int) -> tuple[Switch, ...]:
         """Everything that is stopped now, widest first; where both stop the same, control's row says why."""
@@ -43,13 +47,21 @@ def read_all(locations: Locations) -> Reading:
     glass = MappingProxyType(broken_glass(locations.kill_directories))
     if not locations.control.exists():
         missing = "control.db is missing; what was switched stays in force" if kept.version else None
-        return Reading(kept, glass, {}, problem or missing)
+        return Reading(kept, glass, problem or missing)
     try:
         rows = read_control(locations.control, busy_s=1.0)
-        versions = {row.key: row.version for row in rows}
-        return Reading(merge(kept, rows), glass, versions, problem)
+        return Reading(merge(kept, rows), glass, problem)
     except (StoreError, ControlRefused) as error:
-        return Reading(kept or EMPTY, glass, {}, f"control.db: {error}")
+        return Reading(kept, glass, f"control.db: {error}")
+
+
+def mend(control: Path) -> None:
+    """Lets SQLite roll back what a killed writer has left half done, which a reader cannot: else the act that comes next would
+    be previewed blindly, and refused for a change that nobody made. Never raises; without such a rest it is one `stat`."""
+    journal = control.with_name(control.name + "-journal")
+    with suppress(OSError, StoreError):
+        if journal.stat().st_size and is_writable(control):
+            create_control(control)
 
 
 def is_writable(control: Path) -> bool:

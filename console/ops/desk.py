@@ -12,6 +12,7 @@ from console.ops import switching
 from console.ops.actor import current_actor
 from console.ops.control import is_writable
 from console.ops.status import FORGOTTEN_S, process_view, status_view
+from console.ops.trends import TrendReader
 from console.ops.views import Acknowledgement, Applied, Order, Preview, StatusView
 from console.store.configuration import Settings, load_prices
 from console.store.files import make_private
@@ -36,12 +37,14 @@ class Desk:
         self.read_only = read_only
         self._clock_us = clock_us
         self._prices: Prices | None = None
+        self._trends = TrendReader()
 
     def status(self, *, trends: bool = False, feature: str | None = None) -> StatusView:
         """Everything about now; never raises for files that are missing or broken. `feature`: whose trends."""
         if self._prices is None:
             self._prices = load_prices(self.settings.prices_file)
-        return status_view(self.settings, self._prices, self._clock_us(), trends=trends, feature=feature)
+        reader = self._trends if trends else None
+        return status_view(self.settings, self._prices, self._clock_us(), trends=reader, feature=feature)
 
     def preview(self, order: Order) -> Preview:
         """What an order would do and whom it touches. Raises ActError, StoreError."""

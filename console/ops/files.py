@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from console.errors import StoreError
-from console.store.sqlite.connect import reading
+from console.store.sqlite.connect import is_damaged, reading
 from console.store.sqlite.control import back_up
 from console.store.sqlite.schema import SCHEMAS
 
@@ -65,10 +65,9 @@ def _view(kind: FileKind, path: Path) -> FileView:
         with reading(path, busy_s=1.0) as connection:
             state, schema, mode = _look(connection, kind)
     except StoreError as error:
-        damaged = isinstance(error.__cause__, sqlite3.DatabaseError) and not isinstance(
-            error.__cause__, sqlite3.OperationalError
+        return FileView(
+            kind, str(path), "damaged" if is_damaged(error.__cause__) else "unreadable", size, wal_bytes, None, None, str(error)
         )
-        return FileView(kind, str(path), "damaged" if damaged else "unreadable", size, wal_bytes, None, None, str(error))
     return FileView(kind, str(path), state, size, wal_bytes, schema, mode)
 
 

@@ -23,7 +23,6 @@ from console.ops.views import (
     PromptView,
     StatusView,
     TargetView,
-    Trend,
 )
 from console.store.sqlite import reads
 from console.store.sqlite.control import read_audit
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
 
     from console.core.audit import AuditRow
     from console.ops.control import Reading
+    from console.ops.trends import TrendReader
+    from console.ops.views import Trend
     from console.store.configuration import Settings
 
 WINDOW_S: Final = 300
@@ -43,13 +44,16 @@ STALE_S: Final = 15
 GONE_S: Final = 6
 FORGOTTEN_S: Final = 600
 DAY_S: Final = 86400
-TREND_S: Final = 1800
-STEP_S: Final = 30
 CHANGES: Final = 20
 
 
-def status_view(settings: Settings, prices: Prices, now_us: int, *, trends: bool, feature: str | None) -> StatusView:
-    """Everything about now. Never raises for files that are missing, locked or broken: their problems are in the view."""
+def status_view(
+    settings: Settings, prices: Prices, now_us: int, *, trends: TrendReader | None, feature: str | None
+) -> StatusView:
+    """Everything about now, with the trends of `feature` (None: of all) when there is a reader for them.
+
+    Never raises for files that are missing, locked or broken: their problems are in the view.
+    """
     places = settings.locations
     reading = read_all(places)
     engaged = reading.engaged(now_us)
@@ -88,7 +92,13 @@ class _Numbers:
 
 
 def _numbers(
-    settings: Settings, prices: Prices, now_us: int, engaged: tuple[Switch, ...], *, trends: bool, feature: str | None
+    settings: Settings,
+    prices: Prices,
+    now_us: int,
+    engaged: tuple[Switch, ...],
+    *,
+    trends: TrendReader | None,
+    feature: str | None,
 ) -> tuple[_Numbers, str | None]:
     """Everything that telemetry.db tells, and what is wrong with it, if anything."""
     silent = _Numbers(features=_features(_Window.empty(), prices, engaged))
@@ -100,7 +110,7 @@ def _numbers(
                 processes=_processes(reads.processes(connection, now_us - FORGOTTEN_S * US), now_us),
                 features=_features(window, prices, engaged),
                 targets=_targets(window),
-                trends=_trends(connection, now_us // US, feature) if trends else (),
+                trends=() if trends is None else trends.read(connection, now_us // US, feature),
             ), None
     except reads.NothingRecorded:
         return silent, None
@@ -279,35 +289,4 @@ def change_views(rows: list[AuditRow]) -> tuple[ChangeView, ...]:
     return tuple(
         ChangeView(row.id, row.at, row.actor, row.act, subject_of(row.key), row.reason, row.version, row.id in undone)
         for row in reversed(rows)
-    )
-
-
-def _trends(connection: sqlite3.Connection, now_s: int, feature: str | None) -> tuple[Trend, ...]:
-    since = (now_s // STEP_S - TREND_S // STEP_S + 1) * STEP_S
-    sums, results = reads.steps(connection, since, STEP_S, feature)
-    numbers = range(TREND_S // STEP_S)
-    per_min = 60 / STEP_S
-    seen = sorted(sums)
-    first = seen[0] if seen else None
-
-    def rate(status: str) -> tuple[float | None, ...]:
-        return tuple(results[n][status] * per_min if n in results else None for n in numbers)
-
-    def calls(number: int) -> float | None:
-        """None before anything was recorded; a real zero afterwards."""
-        if first is None or number < first:
-            return None
-        return sums[number].calls * per_min if number in sums else 0.0
-
-    return (
-        Trend("p50_ms", STEP_S, tuple(quantile_ms(sums[n].buckets, 0.50) if n in sums else None for n in numbers)),
-        Trend("p99_ms", STEP_S, tuple(quantile_ms(sums[n].buckets, 0.99) if n in sums else None for n in numbers)),
-        Trend("calls_per_min", STEP_S, tuple(calls(n) for n in numbers)),
-        Trend(
-            "error_rate",
-            STEP_S,
-            tuple(sums[n].failed / sums[n].calls if n in sums and sums[n].calls else None for n in numbers),
-        ),
-        Trend("status_429_per_min", STEP_S, rate("429")),
-        Trend("status_529_per_min", STEP_S, rate("529")),
     )

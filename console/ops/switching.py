@@ -14,7 +14,7 @@ from console.core.redaction import redact
 from console.core.rollups import US
 from console.core.switches import ALL, Scope
 from console.errors import ActConflict, ActError, NothingToUndo, StoreError
-from console.ops.control import read_all
+from console.ops.control import mend, read_all
 from console.ops.status import WINDOW_S, subject_of
 from console.ops.views import Applied, Order, Preview
 from console.store.sqlite import reads
@@ -33,6 +33,7 @@ MAX_NAME: Final = 200
 
 def preview(places: Locations, order: Order, now_us: int) -> Preview:
     """What `order` would do. Raises ActError (NothingToUndo, ActConflict) and StoreError."""
+    mend(places.control)
     if order.act == "undo":
         return _preview_undo(places, order, now_us)
     if order.scope is None:
@@ -69,7 +70,7 @@ def _preview_switch(places: Locations, order: Order, scope: Scope, reading: Read
         share_of_traffic=None if touched is None or not touched.all_calls else touched.calls / touched.all_calls,
         last_time=_last_time(places, kill_key(scope), order.act, now_us),
         warnings=tuple(warnings),
-        version=reading.stored_versions.get(kill_key(scope), 0),
+        version=reading.version_of(kill_key(scope)),
     )
 
 

@@ -26,13 +26,16 @@ from console.store.files import make_private
 from console.store.sqlite.telemetry import Heartbeat, RetentionPolicy, TelemetryWriter
 
 if TYPE_CHECKING:
-    from console.core.calls import AttemptEnd
+    from collections.abc import Collection
+
+    from console.runtime.recorder import Ended
     from console.store.locations import Locations
 
 log = logging.getLogger("console")
 
 WATCH_S: Final = 0.05
-FLUSH_AT_EXIT_S: Final = 1.0
+FLUSH_AT_EXIT_S: Final = 2.0
+"""The last flush gives up by itself after one; the rest is for the batch and the heartbeat that are under way then."""
 
 _held: Final = threading.local()
 """`locks`: what the thread that forks holds meanwhile."""
@@ -73,7 +76,11 @@ class Runtime:
             self.start()
         return self._holder.current()
 
-    def record(self, end: AttemptEnd) -> None:
+    def last(self) -> Snapshot:
+        """The snapshot that was in force last, without a look at any file."""
+        return self._holder.snapshot
+
+    def record(self, end: Ended) -> None:
         """Hands an ended attempt to the recorder."""
         self._recorder.put(end)
 
@@ -96,7 +103,7 @@ class Runtime:
             self._threads = threads
 
     def close(self) -> None:
-        """Writes what is queued, for a second at most, and lets go. Idempotent."""
+        """Writes what is queued, for about a second (FLUSH_AT_EXIT_S at most), and lets go. Idempotent."""
         if self._is_closed or os.getpid() != self._pid:
             return
         self._is_closed = True
@@ -108,16 +115,16 @@ class Runtime:
 
     def before_fork(self) -> list[threading.Lock]:
         """Brings both databases to rest; the locks that keep them so, to be released after the fork. Takes a millisecond, less
-        than two seconds at the very worst."""
+        than a second at the very worst."""
         return [lock for lock in (self._holder.before_fork(), self._recorder.before_fork()) if lock is not None]
 
-    def after_fork(self) -> None:
+    def after_fork(self, held: Collection[object]) -> None:
         """In the child: a new process with threads of its own, started by its first call."""
         self._start_lock = threading.Lock()
         self._is_started, self._threads, self._acknowledged = False, (), ()
         self._begin()
         self._holder.after_fork()
-        self._recorder.after_fork(self._id)
+        self._recorder.after_fork(self._id, held)
 
     def _watch(self) -> None:
         pause = threading.Event()
@@ -206,7 +213,7 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     for runtime in list(_runtimes):
-        runtime.after_fork()
+        runtime.after_fork(_held.locks)
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -13,7 +13,7 @@ import logging
 import threading
 from collections import deque
 from itertools import count, islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from console.core.calls import AttemptEnd, CallEnd, fold
 from console.core.redaction import redact_name
@@ -24,7 +24,7 @@ from console.runtime.customers import BusiestCustomers
 from console.store.sqlite.telemetry import Heartbeat, RetentionPolicy, SetAside, TelemetryWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 log = logging.getLogger("console")
 
@@ -36,7 +36,14 @@ HEARTBEAT_EVERY_US: Final = 5_000_000
 RETAIN_EVERY_US: Final = 60_000_000
 RETRY_FAILED_EVERY_US: Final = 1_000_000
 MAX_PENDING: Final = 10_000
-FORK_WAIT_S: Final = 0.5
+GIVE_UP_US: Final = 1_000_000
+"""How long the last flush may take; what is left then is dropped, and counted in the last heartbeat."""
+
+
+class Ended(Protocol):
+    """An attempt that has ended. `settled` is called once, in the recorder's thread."""
+
+    def settled(self) -> AttemptEnd: ...
 
 
 class Recorder:
@@ -49,7 +56,7 @@ class Recorder:
         self._process = process
         self._heartbeat = heartbeat
         self._retention = retention
-        self._queue: deque[tuple[int, AttemptEnd]] = deque(maxlen=CAPACITY)
+        self._queue: deque[tuple[int, Ended]] = deque(maxlen=CAPACITY)
         self._numbers = count(1)
         self._taken = 0
         self._last_number = 0
@@ -60,8 +67,7 @@ class Recorder:
         self._batch = BATCH
         self._wake = threading.Event()
         self._stopping = False
-        self._storing = threading.Lock()
-        """Held while the thread uses the database. Spans I/O on purpose: only a fork waits for it."""
+        self._give_up_us = 0
         self._beat_due_us = 0
         self._retain_due_us = steady_us() + RETAIN_EVERY_US
         self._retry_due_us = 0
@@ -71,7 +77,7 @@ class Recorder:
         self.set_aside: str | None = None
         """The file that this process found unusable and moved away; said for as long as it lives."""
 
-    def put(self, end: AttemptEnd) -> None:
+    def put(self, end: Ended) -> None:
         """Hands one ended attempt over: under a microsecond, no lock, no I/O, never raises."""
         self._queue.append((next(self._numbers), end))
 
@@ -97,40 +103,34 @@ class Recorder:
             self._wake.clear()
             self._step()
         self._step(is_last=True)
-        with self._storing:
-            self._writer.close()
+        self._writer.close()
 
     def stop(self) -> None:
-        """Asks the thread to write what it has and end."""
+        """Asks the thread to write what it has, for about a second, and end."""
+        self._give_up_us = steady_us() + GIVE_UP_US
         self._stopping = True
         self._wake.set()
 
     def before_fork(self) -> threading.Lock | None:
-        """Closes the database and returns the lock that keeps it closed until the fork is over, or None when a write hangs for
-        longer than FORK_WAIT_S: then the child will not record."""
-        if not self._storing.acquire(timeout=FORK_WAIT_S):
-            return None
-        self._writer.close()
-        return self._storing
+        """Closes the database: `TelemetryWriter.before_fork`."""
+        return self._writer.before_fork()
 
-    def after_fork(self, process: str) -> None:
-        """In the child: the parent writes what the parent has queued."""
+    def after_fork(self, process: str, held: Collection[object]) -> None:
+        """In the child: the parent writes what the parent has queued. `held`: what the thread that forked was holding."""
         self._process = process
         self._queue.clear()
         self._unwritten.clear()
         self._pending.clear()
         self._numbers, self._taken, self._last_number, self._unwritten_dropped = count(1), 0, 0, 0
         self._wake, self._stopping, self._beat_due_us = threading.Event(), False, 0
-        self._storing = threading.Lock()
-        self._writer.after_fork()
+        self._writer.after_fork(held)
 
     def _step(self, *, is_last: bool = False) -> None:
         try:
             self._take(is_last=is_last)
             if is_last or steady_us() >= self._retry_due_us:
-                with self._storing:
-                    self._write(is_last=is_last)
-                    self._retain()
+                self._write(is_last=is_last)
+                self._retain()
         except Exception as error:  # noqa: BLE001 -- the thread must outlive anything; the application must not notice
             self._failed(error)
 
@@ -144,7 +144,7 @@ class Recorder:
             self._taken += 1
             self._last_number = max(self._last_number, number)
             try:
-                self._fold(redact_name(end))
+                self._fold(redact_name(end.settled()))
             except Exception as error:  # noqa: BLE001 -- one entry that makes no sense must not take the others with it
                 self._lose(error)
         self._expire_pending(now_us(), is_last=is_last)
@@ -177,11 +177,15 @@ class Recorder:
 
     def _write(self, *, is_last: bool) -> None:
         beat: Heartbeat | None = None
-        if is_last or steady_us() >= self._beat_due_us:
+        if not is_last and steady_us() >= self._beat_due_us:
             # Before the beat is made: a wake() that comes while it is being written asks for another one.
             self._beat_due_us = steady_us() + HEARTBEAT_EVERY_US
             beat = self._heartbeat()
         while self._unwritten or beat is not None:
+            if is_last and steady_us() >= self._give_up_us:
+                self._unwritten_dropped += len(self._unwritten)
+                self._unwritten.clear()
+                break
             batch = list(islice(self._unwritten, self._batch))
             try:
                 self._store(batch, beat)
@@ -195,6 +199,8 @@ class Recorder:
             beat, self._batch = None, min(BATCH, 2 * self._batch)
             for _ in batch:
                 self._unwritten.popleft()
+        if is_last:
+            self._store([], self._heartbeat())  # after the calls: it says how many were dropped in the end
         self._recovered()
 
     def _store(self, batch: list[CallEnd], beat: Heartbeat | None) -> None:

@@ -63,7 +63,7 @@ class SnapshotHolder:
         self._to_keep: ControlState | None = None
         self._keep_due_us = 0
         state, problem = read_kept(locations.kept)
-        self._snapshot = _combined(
+        self.snapshot = _combined(
             Snapshot(state, source="kept" if state.version else "none", problem=problem),
             broken_glass(locations.kill_directories),
         )
@@ -72,11 +72,11 @@ class SnapshotHolder:
     def current(self) -> Snapshot:
         """The snapshot in force for a call that starts now."""
         seen = self._counter.value()
-        if seen == self._seen and (seen is not None or self._counter.is_current()):
-            return self._snapshot
+        if seen == self._seen and (seen is not None or self._counter.is_absent()):
+            return self.snapshot
         if self._failed is None or self._counter.signature() != self._failed:
             self._reload()
-        return self._snapshot
+        return self.snapshot
 
     def tick(self) -> None:
         """Looks for what the counter does not show; to be called every 50 ms."""
@@ -84,9 +84,9 @@ class SnapshotHolder:
         if now >= self._glass_due_us:
             self._glass_due_us = now + GLASS_EVERY_US
             glass = broken_glass(self._locations.kill_directories)
-            if glass.keys() != self._snapshot.glass.keys():
+            if glass.keys() != self.snapshot.glass.keys():
                 with self._lock:
-                    self._snapshot = _combined(self._snapshot, glass)
+                    self.snapshot = _combined(self.snapshot, glass)
         if not self._counter.is_current():
             self._reload()
         elif now >= self._recheck_due_us:
@@ -109,54 +109,56 @@ class SnapshotHolder:
         self._counter.close()
 
     def _reload(self) -> None:
-        before = self._snapshot
+        before = self.snapshot
         if not self._lock.acquire(timeout=LOCK_S):
             return
         try:
-            if self._snapshot is not before and (
+            if self.snapshot is not before and (
                 self._counter.value() == self._seen or self._counter.signature() == self._failed
             ):
                 return  # another thread has done it, or found that it cannot be done, while this one waited
-            self._load()
+            signature = self._counter.signature()  # from before the reading: what is committed during it must be read again
+            self._load(signature)
         except Exception as error:  # noqa: BLE001 -- whatever it is, the application goes on with what it had
-            self._fail(self._counter.signature(), f"{type(error).__name__}: {error}")
+            self._fail(signature, f"{type(error).__name__}: {error}")
         finally:
             self._lock.release()
 
-    def _load(self) -> None:
+    def _load(self, signature: Signature) -> None:
         if not self._counter.is_current() and not self._counter.follow():
             return
-        signature, seen = self._counter.signature(), self._counter.value()
+        seen = self._counter.value()
         if signature[0] is None:
-            self._absent()
+            self._absent(signature)
             return
         try:
-            state = merge(self._snapshot.state, read_control(self._locations.control, busy_s=0.05))
+            state = merge(self.snapshot.state, read_control(self._locations.control, busy_s=0.05))
         except (StoreError, ControlRefused) as error:
-            self._fail(self._counter.signature(), str(error))
+            self._fail(signature, str(error))
             return
         problem = "control.db is in WAL mode: changes arrive up to a second late" if self._counter.is_wal() else None
-        is_newer = state.version > self._snapshot.state.version
+        is_newer = state.version > self.snapshot.state.version
+        self.snapshot = _combined(replace(self.snapshot, state=state, source="live", problem=problem), self.snapshot.glass)
+        # After the snapshot: a thread that finds the counter it expects takes what is there.
         self._seen, self._failed, self._loaded = seen, None, signature
-        self._snapshot = _combined(replace(self._snapshot, state=state, source="live", problem=problem), self._snapshot.glass)
         if is_newer:
             self._to_keep = state
 
-    def _absent(self) -> None:
+    def _absent(self, signature: Signature) -> None:
         """No file: nothing was ever switched here, or it was deleted; what is in force stays in force."""
-        self._seen, self._failed, self._loaded = None, None, self._counter.signature()
-        if self._snapshot.state.version:
-            source = "kept" if self._snapshot.source == "kept" else "stale"
-            self._snapshot = replace(self._snapshot, source=source, problem="control.db is missing")
+        if self.snapshot.state.version:
+            source = "kept" if self.snapshot.source == "kept" else "stale"
+            self.snapshot = replace(self.snapshot, source=source, problem="control.db is missing")
+        self._seen, self._failed, self._loaded = None, None, signature
 
     def _fail(self, signature: Signature, why: str) -> None:
         self._failed = signature
-        source = self._snapshot.source
-        self._snapshot = replace(
-            self._snapshot,
+        source = self.snapshot.source
+        self.snapshot = replace(
+            self.snapshot,
             source="stale" if source in ("live", "stale") else source,
             problem=f"control.db: {why}",
-            refused=self._snapshot.refused + 1,
+            refused=self.snapshot.refused + 1,
         )
 
     def keep_if_new(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +27,9 @@ class CallBlocked(errors.CallBlocked, anthropic.APIError):
     already catches it; the SDK does not retry it."""
 
     def __init__(self, message: str, *, scope: str, reason: str | None, request: httpx2.Request) -> None:
-        errors.CallBlocked.__init__(self, message, scope=scope, reason=reason)
-        self.request = request
-        self.message = message
-        self.body = None
+        anthropic.APIError.__init__(self, message, request, body=None)
+        self.scope = scope
+        self.reason = reason
 
 
 def blocked(request: APIRequest, switch: Switch) -> CallBlocked:
@@ -85,11 +85,15 @@ def _http_response(request: APIRequest, text: str, model: str) -> httpx2.Respons
         "usage": {"input_tokens": 0, "output_tokens": 0},
     }
     headers = {SERVED_BY_HEADER: "degraded"}
-    if not request.stream:
-        return httpx2.Response(200, json=message, headers=headers, request=_http_request(request))
-    headers["content-type"] = "text/event-stream; charset=utf-8"
-    content = b"".join(map(_sse, _events(message, text)))
-    return httpx2.Response(200, content=content, headers=headers, request=_http_request(request))
+    if request.stream:
+        headers["content-type"] = "text/event-stream; charset=utf-8"
+        content = b"".join(map(_sse, _events(message, text)))
+    else:
+        headers["content-type"] = "application/json"
+        content = json.dumps(message).encode()
+    response = httpx2.Response(200, content=content, headers=headers, request=_http_request(request))
+    response.elapsed = timedelta(0)
+    return response
 
 
 def _events(message: dict[str, Any], text: str) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ A body reports its end once, however it ends: read out, broken, closed early, or
 
 from __future__ import annotations
 
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, cast
 
 import httpx2
@@ -27,10 +28,14 @@ class ObservedBody(httpx2.SyncByteStream):
         return getattr(self._body, "elapsed", None)
 
     def __iter__(self) -> Iterator[bytes]:
-        call = self._call
+        call, watch = self._call, self._call.watcher()
         try:
             for chunk in self._body:
-                call.passed(chunk)
+                try:
+                    watch(chunk, perf_counter_ns)
+                except Exception as error:  # noqa: BLE001 -- the bytes must reach the caller whatever they are
+                    call.blind(error)
+                    watch = call.watcher()
                 yield chunk
         except Exception as error:
             call.broke(error)
@@ -59,10 +64,14 @@ class AsyncObservedBody(httpx2.AsyncByteStream):
         return getattr(self._body, "elapsed", None)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        call = self._call
+        call, watch = self._call, self._call.watcher()
         try:
             async for chunk in self._body:
-                call.passed(chunk)
+                try:
+                    watch(chunk, perf_counter_ns)
+                except Exception as error:  # noqa: BLE001 -- the bytes must reach the caller whatever they are
+                    call.blind(error)
+                    watch = call.watcher()
                 yield chunk
         except Exception as error:
             call.broke(error)

@@ -1,6 +1,7 @@
 """One passage of a call through the middleware: from the request to exactly one `AttemptEnd`.
 
-The SDK runs the middleware once per HTTP attempt, so this is an attempt; the recorder folds attempts into calls.
+The SDK runs the middleware once per HTTP attempt, so this is an attempt; the recorder folds attempts into calls. On the path of
+the caller a call only keeps references and two clock readings; `settled`, which looks into them, runs in the recorder's thread.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anthropic
 
-from console.core.calls import AttemptEnd, Facts, Usage, error_of_status, is_retried_by_sdk
+from console.core.calls import AttemptEnd, Facts, Outcome, ServedBy, Usage, error_of_status, is_retried_by_sdk
 from console.core.observation import Observation
 from console.core.switches import stopping
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from anthropic._request import APIRequest
 
-    from console.core.calls import Outcome, ServedBy
     from console.core.switches import Switch
     from console.runtime.process import Runtime
 
@@ -30,53 +32,41 @@ TRUNCATED: Final = "truncated_stream"
 
 
 class Call:
-    """What is known of an attempt, until it is recorded. `record` works once; later calls change nothing."""
+    """What is known of an attempt, until it is recorded. It is recorded once; what comes later changes nothing."""
 
-    __slots__ = (
-        "_host",
-        "_is_recorded",
-        "_key",
-        "_max_retries",
-        "_observation",
-        "_request_id",
-        "_retries_taken",
-        "_retry_after",
-        "_runtime",
-        "_should_retry",
-        "_started_ns",
-        "_started_us",
-        "_status",
-        "facts",
-        "is_batch",
-        "request",
-    )  # fmt: skip
+    # Defaults of the class: an attempt that goes well never sets most of them.
+    _duration_us: int | None = None
+    _observation: Observation | None = None
+    _status: int | None = None
+    _headers: Any = None
+    _url: Any = None
+    _outcome: Outcome | None = None
+    """None: to be told from the observed body."""
+    _error: str | None = None
+    _model: Any = None
+    _stop_reason: Any = None
+    _usage: Any = None
 
     def __init__(self, runtime: Runtime, request: APIRequest, facts: Facts, max_retries: int, *, is_batch: bool) -> None:
+        self._started_ns = perf_counter_ns()
+        self._started_us = time_ns() // 1000
         self._runtime = runtime
         self.request = request
         self.facts = facts
         self.is_batch = is_batch
-        self._started_ns = perf_counter_ns()
-        self._started_us = time_ns() // 1000
-        self._key = request.options.idempotency_key
-        self._retries_taken = request.retries_taken
-        own = request.options.max_retries
-        self._max_retries = own if isinstance(own, int) else max_retries
-        self._is_recorded = False
-        self._observation: Observation | None = None
-        self._status: int | None = None
-        self._request_id: str | None = None
-        self._host: str | None = None
-        self._retry_after: str | None = None
-        self._should_retry: str | None = None
+        self._max_retries = max_retries
 
     def stopped_by(self) -> Switch | None:
         """The switch that stops this attempt now, or None. Never raises: an error here lets the call go on, counted."""
         try:
             switches = self._runtime.current().switches
-            if not switches:
-                return None
-            facts = self.facts
+        except Exception as error:  # noqa: BLE001 -- A12: what was in force stays in force
+            self._runtime.swallow(error)
+            switches = self._runtime.last().switches
+        if not switches:
+            return None
+        facts = self.facts
+        try:
             return stopping(
                 switches,
                 time_ns() // 1000,
@@ -84,158 +74,152 @@ class Call:
                 customer=facts.customer,
                 models=facts.models,
             )
-        except Exception as error:  # noqa: BLE001 -- A12: the last decision stands, and without one the call goes on
+        except Exception as error:  # noqa: BLE001 -- A12: without a decision the call goes on
             self._runtime.swallow(error)
             return None
 
     def refused(self, *, is_degraded: bool) -> None:
         """A kill switch has stopped it, and the caller gets the defined text or an error."""
-        served: ServedBy = "degraded" if is_degraded else "none"
-        self._record("degraded" if is_degraded else "blocked", served, error="kill_switch")
+        self._error = "kill_switch"
+        self._end("degraded" if is_degraded else "blocked")
 
     def learn_retries(self, max_retries: int) -> None:
-        """How often the client retries, which shows with its first answer only; the request's own number goes before."""
-        if not isinstance(self.request.options.max_retries, int):
-            self._max_retries = max_retries
+        """How often its client retries, known from the client's first answer on."""
+        self._max_retries = max_retries
 
     def answered(self, http: Any) -> None:
-        """HTTP headers are here."""
+        """HTTP headers are here. The response itself is not kept: it holds the request and its body."""
         self._status = http.status_code
-        headers = http.headers
-        self._request_id = headers.get("request-id")
-        if self._status is not None and self._status >= 400:
-            self._retry_after = headers.get("retry-after")
-            self._should_retry = headers.get("x-should-retry")
-        self._host = http.request.url.host
+        self._headers = http.headers
+        self._url = http.request.url
 
     def served(self, message: Any) -> None:
         """A plain answer was read and parsed: `message` is the SDK's own object, or anything that the caller asked for."""
-        self._record(
-            "ok",
-            "primary",
-            model=getattr(message, "model", None),
-            stop_reason=getattr(message, "stop_reason", None),
-            usage=_usage(getattr(message, "usage", None)),
-        )
+        self._model = getattr(message, "model", None)
+        self._stop_reason = getattr(message, "stop_reason", None)
+        self._usage = getattr(message, "usage", None)
+        self._end("ok")
 
     def failed(self, error: str | None = None) -> None:
         """The attempt failed with an HTTP status, or without one (`error` says how)."""
-        kind = error or (error_of_status(self._status) if self._status is not None else "connection")
-        self._record("failed", "none", error=kind)
+        self._error = error
+        self._end("failed")
 
     def cancelled(self) -> None:
         """The caller has gone away."""
-        self._record("cancelled", "none", error="cancelled")
+        self._error = "cancelled"
+        self._end("cancelled")
 
     def observing(self, *, is_sse: bool) -> None:
         """The body will be read by the caller, through `passed`."""
         self._observation = Observation(is_sse=is_sse)
 
-    def passed(self, chunk: bytes) -> None:
-        """Bytes on their way to the caller."""
-        observation = self._observation
-        if observation is None:
-            return
-        try:
-            observation.feed(chunk, (perf_counter_ns() - self._started_ns) // 1000)
-        except Exception as error:  # noqa: BLE001 -- the bytes must reach the caller whatever they are
-            observation.is_blind = True
-            self._runtime.swallow(error)
+    def watcher(self) -> Callable[[bytes, Callable[[], int]], None]:
+        """What takes the bytes on their way to the caller."""
+        return _ignore if self._observation is None else self._observation.feed
+
+    def blind(self, error: Exception) -> None:
+        """Observing has failed with `error`: what the body said is not known."""
+        self._observation = None
+        self._runtime.swallow(error)
 
     def read_out(self) -> None:
         """The body has ended by itself."""
-        self._finish(TRUNCATED)
+        self._error = TRUNCATED
+        self._end(None if self._observation is not None else "ok")
 
     def closed(self) -> None:
         """The body was closed or dropped; before its end unless it has been recorded already."""
-        if not self._is_recorded:
-            self._finish(None)
+        if self._duration_us is None:
+            self._end(None if self._observation is not None else "cancelled")
 
     def broke(self, error: Exception) -> None:
         """Reading the body failed."""
-        if not self._is_recorded:
-            self._finish(kind_of(error))
+        if self._duration_us is None:
+            self._error = kind_of(error)
+            self._end(None if self._observation is not None else "failed")
 
-    def _finish(self, kind: str | None) -> None:
-        """`kind`: what it is called when the answer was not whole; None when the caller closed it."""
-        seen = self._observation
-        if seen is None:
+    def _end(self, outcome: Outcome | None) -> None:
+        """Hands the attempt over, once. What it keeps from here on is small: the request and its body are let go."""
+        if self._duration_us is not None:
             return
+        self._duration_us = (perf_counter_ns() - self._started_ns) // 1000
+        self._outcome = outcome
         try:
-            seen.finish()
-        except Exception as error:  # noqa: BLE001 -- this runs inside the caller's own reading and closing
-            seen.is_blind = True
-            self._runtime.swallow(error)
-        if self._status is not None and self._status >= 400:
-            self._record("failed", "none", error=seen.error or error_of_status(self._status))
-        elif seen.is_whole or (seen.is_blind and kind == TRUNCATED):
-            self._record("ok", "primary", **_seen(seen))
-        elif seen.error is not None or kind is not None:
-            self._record("failed", "none", error=seen.error or kind, **_seen(seen))
-        else:
-            self._record("cancelled", "primary", error="cancelled", **_seen(seen))
-
-    def _record(
-        self,
-        outcome: Outcome,
-        served_by: ServedBy,
-        *,
-        error: str | None = None,
-        model: str | None = None,
-        stop_reason: str | None = None,
-        usage: Usage | None = None,
-        first_token_us: int | None = None,
-    ) -> None:
-        if self._is_recorded or self.is_batch:
-            return
-        self._is_recorded = True
-        try:
-            will_retry = outcome == "failed" and self._will_retry()
-            self._runtime.record(
-                AttemptEnd(
-                    self.facts,
-                    self._started_us,
-                    (perf_counter_ns() - self._started_ns) // 1000,
-                    outcome,
-                    served_by,
-                    self.facts.model,
-                    self._key,
-                    self._retries_taken,
-                    will_retry,
-                    self._hold_us() if will_retry else 0,
-                    first_token_us,
-                    model,
-                    self._status,
-                    error,
-                    self._request_id,
-                    stop_reason,
-                    usage,
-                    self._host,
-                )
+            options = self.request.options
+            self._key, self._own_retries, self._retries_taken = (
+                options.idempotency_key,
+                options.max_retries,
+                self.request.retries_taken,
             )
-        except Exception as mistake:  # noqa: BLE001 -- the caller may be in the middle of reading, closing or being cancelled
-            self._runtime.swallow(mistake)
+            del self.request
+            if not self.is_batch:
+                self._runtime.record(self)
+        except Exception as error:  # noqa: BLE001 -- the caller may be in the middle of reading, closing or being cancelled
+            self._runtime.swallow(error)
 
-    def _will_retry(self) -> bool:
-        if self._retries_taken >= self._max_retries or (self._status is not None and self._status < 400):
+    def settled(self) -> AttemptEnd:
+        """What has happened, as values. Called once, by the recorder."""
+        status, headers = self._status, self._headers
+        outcome, error, seen = self._outcome, self._error, self._observation
+        model, stop_reason, usage, first_ns = self._model, self._stop_reason, _usage(self._usage), None
+        if seen is not None:
+            seen.finish()
+            model, stop_reason, usage, first_ns = seen.model, seen.stop_reason, seen.usage, seen.first_content_at
+        if outcome is None and seen is not None:
+            outcome, error = _outcome_of(seen, status, error)
+        if outcome == "failed" and error is None:
+            error = error_of_status(status) if status is not None else "connection"
+        will_retry = outcome == "failed" and self._will_retry(status)
+        return AttemptEnd(
+            facts=self.facts,
+            started_us=self._started_us,
+            duration_us=self._duration_us or 0,
+            outcome=outcome or "failed",
+            served_by=_SERVED_BY.get(outcome or "failed", "none"),
+            target=self.facts.model,
+            key=self._key,
+            retries_taken=self._retries_taken,
+            will_retry=will_retry,
+            hold_us=self._hold_us() if will_retry else 0,
+            first_token_us=None if first_ns is None else (first_ns - self._started_ns) // 1000,
+            model_served=model if isinstance(model, str) else None,
+            status=status,
+            error=None if outcome == "ok" else error,
+            request_id=None if headers is None else headers.get("request-id"),
+            stop_reason=stop_reason if isinstance(stop_reason, str) else None,
+            usage=usage,
+            host=None if self._url is None else self._url.host,
+        )
+
+    def _will_retry(self, status: int | None) -> bool:
+        own = self._own_retries
+        if self._retries_taken >= (own if isinstance(own, int) else self._max_retries):
             return False
-        return is_retried_by_sdk(self._status, self._should_retry)
+        if status is not None and status < 400:  # a stream that broke after its 200: the SDK does not try again
+            return False
+        return is_retried_by_sdk(status, None if self._headers is None else self._headers.get("x-should-retry"))
 
     def _hold_us(self) -> int:
         try:
-            asked_us = int(float(self._retry_after or 0) * 1_000_000)
-        except (ValueError, OverflowError):
+            asked_us = int(float(self._headers.get("retry-after", 0)) * 1_000_000)
+        except (AttributeError, ValueError, OverflowError):
             asked_us = 0
         return min(max(asked_us, 0) + HOLD_MARGIN_US, MAX_HOLD_US)
 
 
-def _seen(seen: Observation) -> dict[str, Any]:
-    return {
-        "model": seen.model,
-        "stop_reason": seen.stop_reason,
-        "usage": seen.usage,
-        "first_token_us": seen.first_token_us,
-    }
+_SERVED_BY: Final[dict[Outcome, ServedBy]] = {"ok": "primary", "degraded": "degraded"}
+
+
+def _outcome_of(seen: Observation, status: int | None, error: str | None) -> tuple[Outcome, str | None]:
+    """How an attempt whose body was observed has ended. `error`: how reading ended, None when the caller closed it."""
+    if status is not None and status >= 400:
+        return "failed", seen.error or error_of_status(status)
+    if seen.is_whole or (seen.is_blind and error == TRUNCATED):
+        return "ok", None
+    if seen.error is not None or error is not None:
+        return "failed", seen.error or error
+    return "cancelled", "cancelled"
 
 
 def _usage(usage: Any) -> Usage | None:
@@ -252,6 +236,10 @@ def _usage(usage: Any) -> Usage | None:
         max(0, written - an_hour),
         an_hour,
     )
+
+
+def _ignore(chunk: bytes, clock: Callable[[], int]) -> None:
+    pass
 
 
 def kind_of(error: BaseException) -> str:

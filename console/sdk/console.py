@@ -39,7 +39,7 @@ class Console:
     tags = staticmethod(tags)
 
     def close(self) -> None:
-        """Writes what is queued (a second at most) and stops recording. Done at exit anyway."""
+        """Writes what is queued, for about a second, and stops recording. Done at exit anyway."""
         self._runtime.close()
 
     def __enter__(self) -> Console:

@@ -17,8 +17,11 @@ _OMITTED: Final[dict[str, Any]] = {name: Omit() for name in TAGS}
 """Tags may come from the client's `default_headers`, which a request does not show: an Omit removes those too."""
 
 
-def without_tags(request: APIRequest) -> tuple[APIRequest, dict[str, str]]:
-    """A shallow copy of the request that sends no tags, and the tags. The body is shared, not copied: it is not changed."""
+def without_tags(request: APIRequest, *, omits_defaults: bool = True) -> tuple[APIRequest, dict[str, str]]:
+    """A shallow copy of the request that sends no tags, and the tags. The body is shared, not copied: it is not changed.
+
+    `omits_defaults`: whether the client may have tags among its `default_headers`.
+    """
     headers: dict[str, Any] = {}
     found: dict[str, str] = {}
     for name, value in request.headers.items():
@@ -28,7 +31,8 @@ def without_tags(request: APIRequest) -> tuple[APIRequest, dict[str, str]]:
                 found[lowered] = value
         else:
             headers[name] = value
-    headers.update(_OMITTED)
+    if omits_defaults:
+        headers.update(_OMITTED)
     options = request.options.model_copy()
     options.headers = headers
     copy = APIRequest(
@@ -41,18 +45,26 @@ def without_tags(request: APIRequest) -> tuple[APIRequest, dict[str, str]]:
     return copy, found
 
 
+def sends_no_tags(client: Any) -> bool:
+    """Whether none of a client's `default_headers` is a tag, so that there is nothing to omit from its requests."""
+    return not any(name.lower() in _OMITTED for name in client.default_headers)
+
+
 def facts_of(body: object, tags: Mapping[str, str]) -> Facts:
     """The facts of a `POST /v1/messages` with this body."""
-    model, is_streamed = "unknown", False
+    models: tuple[str, ...] = ("unknown",)
+    is_streamed = False
     if isinstance(body, dict):
-        model, is_streamed = str(body.get("model", model)), body.get("stream") is True
+        models, is_streamed = (str(body.get("model", "unknown")),), body.get("stream") is True
+        if body.get("fallbacks"):  # beta: the API itself may serve the call with one of these
+            models += tuple(str(hop.get("model")) for hop in body["fallbacks"] if isinstance(hop, dict))
     return Facts(
         tags.get(TAG_FEATURE) or DEFAULT_FEATURE,
         tags.get(TAG_CUSTOMER),
         tags.get(TAG_SESSION),
         None,
         None,
-        (model,),
+        models,
         is_streamed,
     )
 

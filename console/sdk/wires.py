@@ -30,7 +30,18 @@ class SyncWire:
     def perform(self, effect: Effect) -> Reply:
         """Performs one effect."""
         if type(effect) is Send:
-            return self._send()
+            switch = self._call.stopped_by()
+            if switch is not None:
+                return Stopped(switch)
+            try:
+                self.response = self._call_next(self._call.request)
+            except Exception as error:  # noqa: BLE001 -- it is raised again, to the caller, as it is
+                self.error = error
+                return Failed(kind_of(error))
+            except BaseException:
+                self._call.cancelled()
+                raise
+            return Answered(getattr(self.response, "status_code", 200))
         if type(effect) is Wait:
             return self._wait(effect.seconds)
         assert type(effect) is Discard  # noqa: S101 -- the union is closed
@@ -38,20 +49,6 @@ class SyncWire:
             self.response.http_response.read()
         self.response = None
         return Discarded()
-
-    def _send(self) -> Reply:
-        switch = self._call.stopped_by()
-        if switch is not None:
-            return Stopped(switch)
-        try:
-            self.response = self._call_next(self._call.request)
-        except Exception as error:  # noqa: BLE001 -- it is raised again, to the caller, as it is
-            self.error = error
-            return Failed(kind_of(error))
-        except BaseException:
-            self._call.cancelled()
-            raise
-        return Answered(getattr(self.response, "status_code", 200))
 
     def _wait(self, seconds: float) -> Reply:
         deadline = time.monotonic() + seconds
@@ -74,7 +71,18 @@ class AsyncWire:
     async def perform(self, effect: Effect) -> Reply:
         """Performs one effect."""
         if type(effect) is Send:
-            return await self._send()
+            switch = self._call.stopped_by()
+            if switch is not None:
+                return Stopped(switch)
+            try:
+                self.response = await self._call_next(self._call.request)
+            except Exception as error:  # noqa: BLE001 -- it is raised again, to the caller, as it is
+                self.error = error
+                return Failed(kind_of(error))
+            except BaseException:
+                self._call.cancelled()
+                raise
+            return Answered(getattr(self.response, "status_code", 200))
         if type(effect) is Wait:
             return await self._wait(effect.seconds)
         assert type(effect) is Discard  # noqa: S101 -- the union is closed
@@ -82,20 +90,6 @@ class AsyncWire:
             await self.response.http_response.aread()
         self.response = None
         return Discarded()
-
-    async def _send(self) -> Reply:
-        switch = self._call.stopped_by()
-        if switch is not None:
-            return Stopped(switch)
-        try:
-            self.response = await self._call_next(self._call.request)
-        except Exception as error:  # noqa: BLE001 -- it is raised again, to the caller, as it is
-            self.error = error
-            return Failed(kind_of(error))
-        except BaseException:
-            self._call.cancelled()
-            raise
-        return Answered(getattr(self.response, "status_code", 200))
 
     async def _wait(self, seconds: float) -> Reply:
         deadline = time.monotonic() + seconds

@@ -55,9 +55,7 @@ class ConsoleApp(App[int], inherit_bindings=False):
     AUTO_FOCUS = None
     CSS_PATH: ClassVar[list[str | PurePath]] = ["styles/console.tcss", "styles/overview.tcss"]
     HORIZONTAL_BREAKPOINTS = [(0, "-small"), (80, "-middle"), (120, "-wide")]  # noqa: RUF012 - Textual types it so
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+c", "leave", BY_NAME["quit"].title, priority=True, show=False)
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+c", "leave", BY_NAME["quit"].title, priority=True, show=False)]
 
     def __init__(self, desk: DeskLike, read_only: bool = False) -> None:
         ascii_only = is_ascii_only()
@@ -229,8 +227,8 @@ def _watch_terminal(is_over: threading.Event) -> None:
 
     def watch() -> None:
         poll = select.poll()
-        poll.register(0, 0)  # no events asked for: returns only when the other end is gone, and costs nothing until
-        then poll.poll()
+        poll.register(0, 0)  # asks for no event: it returns only when the other end is gone
+        poll.poll()
         if not is_over.is_set():
             os.kill(os.getpid(), signal.SIGHUP)
             _limit_exit(_SIGNALS[signal.SIGHUP], is_over)

@@ -66,9 +66,7 @@ class Lane:
             _tell(loop, future, future.set_result, result)
 
 
-def _tell(
-    loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any], settle: Callable[[Any], None], value: object
-) -> None:
+def _tell(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any], settle: Callable[[Any], None], value: object) -> None:
     """Settle `future` in its loop, unless the loop is gone or nobody waits any more."""
 
     def settle_once() -> None:

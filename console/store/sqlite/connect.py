@@ -28,12 +28,17 @@ os.register_at_fork(after_in_child=lambda: BY_HAND.release() if BY_HAND.locked()
 _BUSY: Final = {"SQLITE_BUSY", "SQLITE_LOCKED"}
 
 
-def is_damaged(error: sqlite3.Error) -> bool:
+FILE_ERRORS: Final = (sqlite3.Error, OSError, UnicodeDecodeError)
+"""What using a file can raise. The last one: SQLite quotes bytes of a damaged file in its message, `sqlite3` decodes it."""
+
+
+def is_damaged(error: BaseException | None) -> bool:
     """Whether SQLite says that the file is no (whole) database."""
-    return getattr(error, "sqlite_errorname", "").startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
+    name = getattr(error, "sqlite_errorname", "")
+    return isinstance(error, UnicodeDecodeError) or name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
 
 
-def store_error(path: Path, error: sqlite3.Error | OSError) -> StoreError:
+def store_error(path: Path, error: sqlite3.Error | OSError | UnicodeDecodeError) -> StoreError:
     """The error of our tree for SQLite's or the system's: what happened, to which file, what to do."""
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     if any(name.startswith(busy) for busy in _BUSY):
@@ -56,7 +61,7 @@ def reading(path: Path, *, busy_s: float = 0.05) -> Iterator[sqlite3.Connection]
             yield connection
         finally:
             connection.close()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise store_error(path, error) from error
 
 

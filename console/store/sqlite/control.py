@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from console.core.audit import FIRST_HASH, AuditRow
 from console.core.control import ControlRow, next_version
 from console.errors import ActConflict, StoreError
-from console.store.sqlite.connect import BY_HAND, reading, refuse_newer, store_error, transaction
+from console.store.sqlite.connect import BY_HAND, FILE_ERRORS, reading, refuse_newer, store_error, transaction
 from console.store.sqlite.schema import SCHEMAS, ForeignFile, open_current
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _writing(path: Path) -> Iterator[sqlite3.Connection]:
                 yield connection
             finally:
                 connection.close()
-        except (sqlite3.Error, OSError) as error:
+        except FILE_ERRORS as error:
             raise store_error(path, error) from error
 
 
@@ -91,7 +91,7 @@ def create_control(path: Path) -> None:
 def write_change(path: Path, change: Change) -> ControlRow:
     """Writes the control row and its audit row in one transaction, reads it back, and returns it.
 
-    Raises ActConflict when the key's version is no longer the one that was seen; StoreError.
+    Raises ActConflict when the key's version is newer than the one that was seen; StoreError.
     """
     with _writing(path) as connection:
         with transaction(connection):
@@ -105,8 +105,9 @@ def write_change(path: Path, change: Change) -> ControlRow:
 def _apply(connection: sqlite3.Connection, change: Change) -> ControlRow:
     before = connection.execute(f"SELECT {_CONTROL_COLUMNS} FROM control WHERE key = ?", (change.key,)).fetchone()
     known = 0 if before is None else ControlRow(*before).version
-    if change.seen_version is not None and known != change.seen_version:
-        who = "somebody" if before is None else ControlRow(*before).actor
+    # Newer, not merely different: a file that was made anew or put back from a backup is older than what is in force.
+    if before is not None and change.seen_version is not None and known > change.seen_version:
+        who = ControlRow(*before).actor
         raise ActConflict(f"{change.key}: changed by {who} since you looked; look again and repeat if you still want it")
     (newest,) = connection.execute("SELECT coalesce(max(version), 0) FROM control").fetchone()
     version = next_version(max(newest, change.floor), change.at)

@@ -37,7 +37,7 @@ def reading_telemetry(path: Path) -> Iterator[sqlite3.Connection]:
             yield connection
         finally:
             connection.close()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise store_error(path, error) from error
 
 
@@ -198,7 +198,7 @@ class Touched(NamedTuple):
 
 def touched(connection: sqlite3.Connection, since_s: int, kind: str, name: str) -> Touched:
     """Calls of the subject and of everything, and the subject's customers, in the minutes since `since_s`."""
-    column = {"feature": "s.feature", "model": "s.model", "provider": "s.provider"}.get(kind)
+    column = {"feature": "s.feature", "model": "s.model"}.get(kind)
     (all_calls,) = connection.execute(
         "SELECT coalesce(sum(calls), 0) FROM call_rollup WHERE tier = 10 AND start >= ?", (since_s,)
     ).fetchone()
@@ -226,7 +226,7 @@ def touched(connection: sqlite3.Connection, since_s: int, kind: str, name: str) 
 
 def reached(connection: sqlite3.Connection, since_s: int, until_s: int, kind: str, name: str) -> int:
     """Calls of the subject that reached the API in the steps of ten seconds from `since_s` to before `until_s`."""
-    column = {"feature": "s.feature", "model": "s.model", "provider": "s.provider"}.get(kind)
+    column = {"feature": "s.feature", "model": "s.model"}.get(kind)
     if kind == "customer":
         (calls,) = connection.execute(
             "SELECT coalesce(sum(calls - blocked), 0) FROM customer_rollup "

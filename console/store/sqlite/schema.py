@@ -126,7 +126,8 @@ def open_current(path: Path, schema: Schema, *, busy_s: float) -> sqlite3.Connec
     """
     if not path.exists():
         _create_private(path, schema)
-    connection = sqlite3.connect(path, timeout=busy_s, isolation_level=None)
+    # One thread at a time, but not always the same: a fork closes it from whichever thread forks.
+    connection = sqlite3.connect(path, timeout=busy_s, isolation_level=None, check_same_thread=False)
     try:
         found = _version(connection, path, schema)
         if found < schema.version:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,16 +23,17 @@ from console.core.ids import uuid7, uuid7_floor
 from console.core.rollups import CUSTOMER_TIERS_S, TIERS_S, US, Rollups, Sums
 from console.errors import SchemaTooNew, StoreError
 from console.store.files import file_lock, mode_in
-from console.store.sqlite.connect import is_damaged, store_error, transaction
+from console.store.sqlite.connect import FILE_ERRORS, is_damaged, store_error, transaction
 from console.store.sqlite.schema import SCHEMAS, ForeignFile, open_current
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
 CHECKPOINT_BYTES: Final = 4 * 1024 * 1024
 LOCK_TIMEOUT_S: Final = 1.0
+FORK_WAIT_S: Final = 0.5
 DELETE_AT_ONCE: Final = 2_000
 """Rows that one pass of retention deletes per table: a pass must not keep the other writers waiting."""
 
@@ -78,7 +80,9 @@ class TelemetryWriter:
         self._lock = path.with_name(path.name + ".lock")
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
-        self._inherited: sqlite3.Connection | None = None
+        self._in_use = threading.Lock()
+        """Held while SQLite is at work, not while the file's lock is waited for. Only a fork waits for it."""
+        self._inherited: list[object] | None = None
         self._known_series: set[str] = set()
 
     def write(self, calls: Iterable[CallEnd], rollups: Rollups, heartbeat: Heartbeat | None, process: str) -> None:
@@ -137,17 +141,31 @@ class TelemetryWriter:
         if connection is None:
             return
         # Closing the last connection checkpoints; without the lock that could meet another process' commit.
-        with suppress(StoreError, OSError, sqlite3.Error), self.locked():
+        with suppress(StoreError, OSError, sqlite3.Error), self.locked(), self._in_use:
             connection.close()
             return
-        with suppress(sqlite3.Error):
+        with suppress(sqlite3.Error), self._in_use:
             connection.close()
 
-    def after_fork(self) -> None:
-        """In the child: a connection that is still here is the parent's. It is neither used nor closed, only kept."""
-        self._inherited = self._inherited or self._connection
+    def before_fork(self) -> threading.Lock | None:
+        """Closes the connection. Returns the lock that keeps it closed until it is released, after the fork; None when a write
+        hangs for longer than FORK_WAIT_S, and then the child will not record.
+
+        Without the file's lock, for which a fork would have to wait: whoever holds that has a connection, so this one is not
+        the last and does not checkpoint; and if it is, SQLite lets nobody else in meanwhile."""
+        if not self._in_use.acquire(timeout=FORK_WAIT_S):
+            return None
+        self._drop_connection()
+        return self._in_use
+
+    def after_fork(self, held: Collection[object]) -> None:
+        """In the child. Unless `held` has the lock of `before_fork`, the parent's SQLite was at work, and what this process
+        inherited of it is neither used nor closed, only kept."""
+        if self._in_use not in held:
+            self._inherited = [self._connection, self._inherited]
         self._connection = None
         self._known_series.clear()
+        self._in_use = threading.Lock()
 
     def _connected(self) -> sqlite3.Connection:
         if self._inherited is not None:
@@ -177,7 +195,7 @@ class TelemetryWriter:
                     connection.execute(f"PRAGMA busy_timeout = {int(LOCK_TIMEOUT_S * 1000)}")
 
     def _drop_connection(self) -> None:
-        """Closes without the care of `close`: for a file that failed or is gone. The lock is held."""
+        """Closes without the care of `close`. `_in_use` is held."""
         connection, self._connection = self._connection, None
         self._known_series.clear()
         if connection is not None:
@@ -212,17 +230,19 @@ class _Guard:
             self._lock.__enter__()
         except OSError as error:
             raise store_error(self._writer._path, error) from error  # noqa: SLF001
+        self._writer._in_use.acquire()  # noqa: SLF001
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
             if isinstance(error, SchemaTooNew):
                 return
-            if isinstance(error, ForeignFile) or (isinstance(error, sqlite3.Error) and is_damaged(error)):
+            if isinstance(error, ForeignFile) or (isinstance(error, FILE_ERRORS) and is_damaged(error)):
                 self._begin_afresh(error)
-            if isinstance(error, sqlite3.Error | OSError):
+            if isinstance(error, FILE_ERRORS):
                 self._writer._drop_connection()  # noqa: SLF001
                 raise store_error(self._writer._path, error) from error  # noqa: SLF001
         finally:
+            self._writer._in_use.release()  # noqa: SLF001
             self._lock.__exit__(None, None, None)
 
     def _begin_afresh(self, error: Exception) -> None:

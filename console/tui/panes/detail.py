@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 _LABEL = 16
 
 
-def rows_for(
-    view: StatusView, pane: str, feature: str | None, index: int
-) -> tuple[str, Callable[[int], list[Row]]] | None:
+def rows_for(view: StatusView, pane: str, feature: str | None, index: int) -> tuple[str, Callable[[int], list[Row]]] | None:
     """(title, rows for a width) for the row under the cursor; None for a pane without rows to open."""
     if pane == "features":
         found = next((each for each in view.features if each.feature == feature), None)
@@ -72,9 +70,7 @@ def _feature(feature: FeatureView, width: int) -> list[Row]:
 
 
 def _target(target: TargetView, width: int) -> list[Row]:
-    breakers = (
-        ", ".join(f"{state} in {number}" for state, number in target.breakers or ()) or "– (none in this version)"
-    )
+    breakers = ", ".join(f"{state} in {number}" for state, number in target.breakers or ()) or "– (none in this version)"
     pairs: list[tuple[str, object]] = [
         ("model", target.model),
         ("provider", target.provider),

@@ -94,9 +94,7 @@ def all_row(view: StatusView, width: int) -> Row:
     calls = sum(feature.calls_5m for feature in features)
     failed = sum(feature.failed_5m for feature in features)
     known = [feature.cost_today_usd for feature in features if feature.cost_today_usd is not None]
-    unknown = any(
-        feature.unpriced_models or (feature.calls_5m and feature.cost_today_usd is None) for feature in features
-    )
+    unknown = any(feature.unpriced_models or (feature.calls_5m and feature.cost_today_usd is None) for feature in features)
     off = sum(feature.killed is not None for feature in features)
     texts = {
         "calls/min": words.per_min(sum(feature.calls_per_min for feature in features)) if features else words.NONE,
@@ -136,9 +134,7 @@ def served_words(feature: FeatureView) -> str:
         blocked = f", {feature.blocked_5m:,} blocked" if feature.blocked_5m else ""
         return killed_words(feature.killed) + blocked
     total = sum(calls for _, calls in feature.served_by)
-    others = [
-        f"{name} {calls / total:.0%}" for name, calls in feature.served_by if name != "primary" and calls and total
-    ]
+    others = [f"{name} {calls / total:.0%}" for name, calls in feature.served_by if name != "primary" and calls and total]
     target = feature.target or (feature.served_by[0][0] if feature.served_by else words.NONE)
     return f"{target} ({', '.join(others)})" if others else target
 

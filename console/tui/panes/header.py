@@ -26,15 +26,13 @@ def is_stale(view: StatusView) -> bool:
     return view.data_age_s is not None and view.data_age_s > STALE_S
 
 
-def header(
-    view: StatusView | None, width: int, *, held: str = "", is_read_only: bool = False, silent_s: float = 0.0
-) -> Row:
+def header(view: StatusView | None, width: int, *, held: str = "", is_read_only: bool = False, silent_s: float = 0.0) -> Row:
     """Environment, host, processes, control, age of the data; at the right what is unusual.
 
-    `held` is since when the picture is held; `silent_s` for how long the desk has not answered.
+    `held` is since when the picture is held; `silent_s` for how long the desk has not answered, 0 when it does.
     """
     if view is None:
-        waited = f" reading… {words.duration(silent_s)}" if silent_s >= 3 else " reading…"
+        waited = f" reading… {words.duration(silent_s)}" if silent_s else " reading…"
         return Cells().cell(waited, width, "dim").row()
     cells = Cells().put(f" {_environment(view)} ", _environment_role(view))
     cells.put(f" {line(view.host, 24 if width >= 100 else 12)}")
@@ -47,7 +45,7 @@ def header(
     right: list[tuple[str, Role]] = []
     if is_stale(view):
         right.append(("STALE", "crit"))
-    if silent_s >= 3:
+    if silent_s:
         right.append((f"NO ANSWER {words.duration(silent_s)}", "crit"))
     if held:
         right.append((f"HELD {held}", "warn"))
@@ -152,9 +150,7 @@ def _process_lines(view: StatusView) -> list[Row]:
         else []
     )
     if late:
-        lines.append(
-            row((f" ▲ {words.plural(len(late), 'process does', 'processes do')} not follow: {_names(late)}", "crit"))
-        )
+        lines.append(row((f" ▲ {words.plural(len(late), 'process does', 'processes do')} not follow: {_names(late)}", "crit")))
     own = [process for process in live if process.control_source != "live"]
     if own and view.control.version is not None:
         said = f"{words.plural(len(own), 'process', 'processes')} cannot read the control file"
@@ -165,9 +161,7 @@ def _process_lines(view: StatusView) -> list[Row]:
     dropped = sum(process.dropped for process in view.processes)
     if dropped:
         lines.append(row((f" ▲ {words.plural(dropped, 'record')} dropped: numbers are too low", "warn")))
-    return lines + [
-        row((f" ▲ {_name(process)}: {line(process.note, 120)}", "warn")) for process in live if process.note
-    ]
+    return lines + [row((f" ▲ {_name(process)}: {line(process.note, 120)}", "warn")) for process in live if process.note]
 
 
 def _name(process: ProcessView) -> str:
@@ -175,9 +169,7 @@ def _name(process: ProcessView) -> str:
 
 
 def _names(processes: list[ProcessView], *, with_source: bool = False) -> str:
-    shown = [
-        _name(process) + (f" ({line(process.control_source, 12)})" if with_source else "") for process in processes[:3]
-    ]
+    shown = [_name(process) + (f" ({line(process.control_source, 12)})" if with_source else "") for process in processes[:3]]
     return ", ".join(shown) + (f" and {len(processes) - 3} more" if len(processes) > 3 else "")
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from console.tui import words
 from console.tui.cells import Cells, Row, row
-from console.tui.order import ERROR_CRIT, P99_WARN_MS
+from console.tui.order import ERROR_CRIT, P99_WARN_MS, STATUS_429_WARN
 from console.tui.widgets import plot
 
 if TYPE_CHECKING:
@@ -31,6 +31,10 @@ _REST: Final[tuple[_Measure, ...]] = (
     ("status_429_per_min", "429", words.per_min, plot.COUNT_TOPS, 10),
     ("p50_ms", "p50", words.latency, plot.LATENCY_TOPS, 1_000),
 )
+
+
+_LIMITS: Final = {"p99_ms": P99_WARN_MS, "error_rate": ERROR_CRIT, "status_429_per_min": STATUS_429_WARN}
+"""Above these the spark is in the alarm's colour, as the plot is above its dashed line."""
 
 
 def pane(view: StatusView, width: int, height: int) -> list[Row]:
@@ -59,7 +63,10 @@ def _spark_row(measure: _Measure, values: Mapping[str, Sequence[float | None]], 
     highest = max((value for value in series if value is not None), default=None)
     last = _HIGHEST if width >= _WITH_HIGHEST_FROM else 0
     room = width - _LABEL - _NUMBER - last
-    cells = Cells().cell(label, _LABEL).put(plot.spark(series, max(room, 0), top), "info")
+    cells = Cells().cell(label, _LABEL)
+    limit = _LIMITS.get(name)
+    for char, value in zip(plot.spark(series, max(room, 0), top), plot.stretched(series, room), strict=True):
+        cells.put(char, "crit" if limit is not None and value is not None and value > limit else "info")
     cells.cell(say(latest(series)), _NUMBER, "bold", "right")
     return cells.cell(f"max {say(highest)}" if highest is not None else "", last, "dim", "right").row()
 
@@ -78,9 +85,7 @@ def _plot_rows(
     top = plot.top_of(series, tops, least)
     caption = row((label, "bold"), "  now ", (say(latest(series)), "bold"))
     shown = threshold if threshold < top else None
-    drawn = plot.trend(
-        series, width, height - 1, top=top, label=say, threshold=shown, marks=marks, since="30m ago", role="ok"
-    )
+    drawn = plot.trend(series, width, height - 1, top=top, label=say, threshold=shown, marks=marks, since="30m ago", role="ok")
     return [caption, *drawn]
 
 

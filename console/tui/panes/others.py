@@ -18,9 +18,7 @@ _NO_SCORES: Final = (
     "No scores: nothing judges outputs in this version. A judge that grades sampled calls will feed this pane; until "
     "then a bad prompt that answers fast and without errors is not seen here."
 )
-_NO_FAILOVER: Final = (
-    "No chains and breakers in this version: nothing moves to another target by itself. Targets as measured."
-)
+_NO_FAILOVER: Final = "No chains and breakers in this version: nothing moves to another target by itself. Targets as measured."
 
 
 def quality(view: StatusView, width: int) -> list[Row]:
@@ -32,9 +30,7 @@ def quality(view: StatusView, width: int) -> list[Row]:
 
 
 def _score_row(feature: FeatureView, width: int) -> Row:
-    return (
-        Cells().cell(feature.feature, max(width - 6, 1)).cell(f"{feature.quality or 0:.2f}", 6, "bold", "right").row()
-    )
+    return Cells().cell(feature.feature, max(width - 6, 1)).cell(f"{feature.quality or 0:.2f}", 6, "bold", "right").row()
 
 
 def failover_head(width: int) -> Row:

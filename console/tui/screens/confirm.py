@@ -55,6 +55,7 @@ class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
 
     def __init__(self, order: Order, acts: Acting, *, opener: str | None) -> None:
         super().__init__()
+        self._pane = LineView(id="dialog")
         self._order = order
         self._acts = acts
         self._state: State = "looking"
@@ -67,11 +68,12 @@ class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
         self._seen: Acknowledgement | None = None
         self._is_late = False
         self._followed_ms: float | None = None
+        self._is_over = False
 
     # -- composition ---------------------------------------------------------------------------------------------------
 
     def compose(self) -> ComposeResult:
-        yield LineView(id="dialog")
+        yield self._pane
 
     def on_mount(self) -> None:
         self._draw()
@@ -103,7 +105,7 @@ class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
         if self._preview is None:
             self._enter("refused", self._opener(opener))
             return
-        self.query_one("#dialog").set_class(self._preview.is_wide, "-wide-act")
+        self._pane.set_class(self._preview.is_wide, "-wide-act")
         self._enter("asking", self._opener(opener))
 
     def _opener(self, opener: str | None) -> str | None:
@@ -125,9 +127,7 @@ class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
             await self._again(opener)
             return
         except Exception as error:  # noqa: BLE001 - the outcome must be said, whatever it was
-            self._trouble = (
-                f"failed ({type(error).__name__}), outcome unknown: look at what changed before trying again"
-            )
+            self._trouble = f"failed ({type(error).__name__}), outcome unknown: look at what changed before trying again"
             await self._again(opener)
             return
         self._applied, self._trouble = applied, ""
@@ -166,7 +166,7 @@ class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
         event.stop()
         event.prevent_default()
         if self._state == "looking" and event.key == "escape":
-            self.dismiss(None)
+            self._close(None)
             return
         if not self._guard.lets(event.key, event.time):
             if event.key == "enter" and self._state == "asking":
@@ -174,7 +174,7 @@ class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
                 self._draw()
             return
         if self._state == "refused":
-            self.dismiss(None)
+            self._close(None)
         elif self._state == "typing":
             self._key_in_reason(event)
         elif self._state == "asking":
@@ -199,7 +199,7 @@ class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
     def _key_in_question(self, event: events.Key) -> None:
         preview = self._preview
         if preview is None or event.key == "escape":
-            self.dismiss(None)
+            self._close(None)
         elif event.key in {"tab", "shift+tab"} or (event.key == "r" and not preview.is_wide):
             self._state = "typing"
             self._guard = Guard(float("-inf"), None)  # writing harms nothing: every key counts at once
@@ -209,7 +209,7 @@ class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
         elif event.key == "y":
             self._begin("y")
         else:
-            self.dismiss(None)
+            self._close(None)
 
     def _key_in_word(self, event: events.Key, preview: Preview) -> None:
         if event.key != "enter":
@@ -233,16 +233,22 @@ class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
         if applied is None:
             return
         if key == "u" and applied.act != "undo":
-            self.dismiss(Outcome(next_order=Order("undo", change_id=applied.id)))
+            self._close(Outcome(next_order=Order("undo", change_id=applied.id)))
         elif key in {"escape", "enter", "q"}:
-            self.dismiss(Outcome(said=f"{line(applied.subject, 60)}: {self._said(applied)}", applied=applied))
+            self._close(Outcome(said=f"{line(applied.subject, 60)}: {self._said(applied)}", applied=applied))
+
+    def _close(self, outcome: Outcome | None) -> None:
+        """End the dialog; once, however many keys are still in the queue."""
+        if not self._is_over:
+            self._is_over = True
+            self.dismiss(outcome)
 
     # -- drawing -------------------------------------------------------------------------------------------------------
 
     def _draw(self) -> None:
-        if not self.is_mounted:
+        if not self.is_attached:
             return
-        pane = self.query_one("#dialog", LineView)
+        pane = self._pane
         width = max(pane.content_size.width or 70, 20)
         rows = self._rows(width)
         changes_height = len(rows) != len(pane.rows)
@@ -272,9 +278,7 @@ class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
         if self._state == "acting":
             return [row(""), row(("writing…", "bold"))]
         is_typing = self._state == "typing"
-        hint = "optional; " + (
-            "enter goes back" if is_typing else "tab writes one" if preview.is_wide else "r writes one"
-        )
+        hint = "optional; " + ("enter goes back" if is_typing else "tab writes one" if preview.is_wide else "r writes one")
         rows = [row(""), self._reason.row(width, label="reason: ", hint=hint, is_active=is_typing)]
         if preview.is_wide:
             label = f"type {line(preview.confirm_word, 60)}: "
@@ -346,7 +350,7 @@ def preview_rows(preview: Preview, width: int) -> list[Row]:
     if preview.calls_5m is None and preview.customers_5m is None:
         rows.append(row(("whom it touches is not known: nothing was recorded", "warn")))
     else:
-        rows.append(row(("in five minutes: ", "dim"), ", ".join(touched)))
+        rows += [row(part) for part in wrapped(f"in five minutes: {', '.join(touched)}", width)]
     if preview.order.act != "undo":
         rows.append(row((preview.last_time or "no earlier one in the audit", "dim")))
     if preview.order.for_us is not None:

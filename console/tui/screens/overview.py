@@ -56,8 +56,13 @@ _MARK_US: Final = 10_000_000
 """The plots are drawn again when their data changed, or after so long, when a mark may have moved."""
 
 PANES: Final = ("features", "quality", "latency", "failover", "changes")
-WITH_CURSOR: Final = frozenset({"features", "failover", "changes"})
 TITLES: Final = ("1 Features", "2 Quality", "3 Latency and errors", "4 Failover", "5 What changed")
+
+
+def _pane(name: str, title: str) -> LineView:
+    head, has_cursor = name in {"features", "failover"}, name in {"features", "failover", "changes"}
+    keeps_cursor = name == "features"
+    return LineView(title, head=int(head), has_cursor=has_cursor, keeps_cursor=keeps_cursor, id=name, classes="pane")
 
 
 class OverviewScreen(Screen[None], inherit_bindings=False):
@@ -69,6 +74,8 @@ class OverviewScreen(Screen[None], inherit_bindings=False):
 
     def __init__(self, desk: DeskLike, *, reading: Lane, acts: Acting, is_read_only: bool) -> None:
         super().__init__()
+        self._views = {name: LineView(id=name) for name in ("header", "banner", "message", "footer", "too-small")}
+        self._views |= {name: _pane(name, title) for name, title in zip(PANES, TITLES, strict=True)}
         self._desk = desk
         self._reading = reading
         self._acts = acts
@@ -94,27 +101,18 @@ class OverviewScreen(Screen[None], inherit_bindings=False):
     # -- composition ---------------------------------------------------------------------------------------------------
 
     def compose(self) -> ComposeResult:
-        yield LineView(id="header")
-        yield LineView(id="banner")
+        yield self._views["header"]
+        yield self._views["banner"]
         with Container(classes="body"):
-            by_name = dict(zip(PANES, TITLES, strict=True))
             for name in ("features", "failover", "quality", "latency", "changes"):
-                head = 1 if name in {"features", "failover"} else 0
-                yield LineView(
-                    by_name[name],
-                    head=head,
-                    has_cursor=name in WITH_CURSOR,
-                    keeps_cursor=name == "features",
-                    id=name,
-                    classes="pane",
-                )
-        yield LineView(id="message")
-        yield LineView(id="footer")
-        yield LineView(id="too-small")
+                yield self._views[name]
+        for name in ("message", "footer", "too-small"):
+            yield self._views[name]
 
     def on_mount(self) -> None:
         self._lines("features").activate(is_active=True)
         self._draw()
+        self.watch(self.app, "app_focus", self._wake.set, init=False)
         self.run_worker(self._poll(), name="poll", exclusive=True)
 
     def on_resize(self, event: events.Resize) -> None:
@@ -127,11 +125,8 @@ class OverviewScreen(Screen[None], inherit_bindings=False):
     def on_screen_resume(self) -> None:
         self._wake.set()
 
-    def on_app_focus(self) -> None:
-        self._wake.set()
-
     def _lines(self, name: str) -> LineView:
-        return self.query_one(f"#{name}", LineView)
+        return self._views[name]
 
     # -- polling -------------------------------------------------------------------------------------------------------
 
@@ -185,7 +180,7 @@ class OverviewScreen(Screen[None], inherit_bindings=False):
     # -- drawing -------------------------------------------------------------------------------------------------------
 
     def _draw(self) -> None:
-        if not self.is_mounted:
+        if not self.is_attached:
             return
         width, height = self.app.size
         if self.has_class("-tiny"):
@@ -207,9 +202,8 @@ class OverviewScreen(Screen[None], inherit_bindings=False):
 
     def _draw_header(self) -> None:
         held = words.clock(self._held_at) if self._held_at is not None else ""
-        silent = self._silent_s if self._silent_s >= SILENT_S else 0.0
         said = header.header(
-            self._view, self.app.size.width, held=held, is_read_only=self._is_read_only, silent_s=silent
+            self._view, self.app.size.width, held=held, is_read_only=self._is_read_only, silent_s=self._silent_s
         )
         self._lines("header").show([said])
 
@@ -506,8 +500,7 @@ class OverviewScreen(Screen[None], inherit_bindings=False):
 
     def _do_copy(self) -> None:
         pane = self._lines(PANES[self._active])
-        head = 1 if PANES[self._active] in {"features", "failover"} else 0
-        index = (pane.cursor or 0) + head
+        index = (pane.cursor or 0) + pane.head
         text = line(" ".join(plain(pane.rows[index]).split()) if index < len(pane.rows) else "", 400)
         if not text:
             self.say("nothing to copy here", "warn")

@@ -27,37 +27,37 @@ class PageScreen(Screen[None], inherit_bindings=False):
     def __init__(self, title: str, rows_for: Callable[[int], list[Row]]) -> None:
         """`rows_for` makes the rows for a width in cells."""
         super().__init__()
-        self._page_title = title
+        self._pane = LineView(title, id="page")
+        self._footer = LineView(id="footer")
+        self._is_over = False
         self._rows_for = rows_for
 
     def compose(self) -> ComposeResult:
-        yield LineView(self._page_title, id="page")
-        yield LineView(id="footer")
+        yield self._pane
+        yield self._footer
 
     def on_mount(self) -> None:
-        self.query_one("#footer", LineView).show(
-            [row((" esc", "key"), " back  ", ("j k PgDn PgUp g G", "key"), " move")]
-        )
+        self._footer.show([row((" esc", "key"), " back  ", ("j k PgDn PgUp g G", "key"), " move")])
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._draw)
 
     def _draw(self) -> None:
-        self._lines().show(self._rows_for(self._lines().row_width))
+        if self.is_attached:
+            self._pane.show(self._rows_for(self._pane.row_width))
 
     def on_key(self, event: events.Key) -> None:
         event.stop()
-        view = self._lines()
+        view = self._pane
         far = len(view.rows)
         steps = {"j": 1, "down": 1, "k": -1, "up": -1, "pagedown": view.page, "space": view.page, "pageup": -view.page}
         steps |= {"g": -far, "home": -far, "G": far, "end": far}
         if event.key in _BACK:
-            self.dismiss()
+            if not self._is_over:
+                self._is_over = True
+                self.dismiss()
         elif event.key in steps:
             view.scroll(steps[event.key])
-
-    def _lines(self) -> LineView:
-        return self.query_one("#page", LineView)
 
 
 _KEY = 17
@@ -82,9 +82,7 @@ def help_rows(width: int, *, why_not: str | None = None) -> list[Row]:
     for act in ACTS:
         if act.missing:
             rows += _entry(act.shown, act.title, width, "dim")
-    signs = row(
-        ("  ● ", "ok"), "well  ", ("▲ ", "crit"), "WARN or CRIT  ", ("■ ", "off"), "OFF: killed  ○ idle  – not known"
-    )
+    signs = row(("  ● ", "ok"), "well  ", ("▲ ", "crit"), "WARN or CRIT  ", ("■ ", "off"), "OFF: killed  ○ idle  – not known")
     rows += [row(""), row(("Signs", "bold")), signs]
     return rows + [row((f"  {part}", "dim")) for part in wrapped(_SIGNS, width - 2)]
 
@@ -99,6 +97,5 @@ def _entry(key: str, title: str, width: int, role: Role = "") -> list[Row]:
     """A key and its line, wrapped under itself."""
     parts = wrapped(title, max(width - _KEY, 10))
     return [
-        Cells().cell(f"  {key}" if number == 0 else "", _KEY, "key").put(part, role).row()
-        for number, part in enumerate(parts)
+        Cells().cell(f"  {key}" if number == 0 else "", _KEY, "key").put(part, role).row() for number, part in enumerate(parts)
     ]

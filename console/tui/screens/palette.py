@@ -41,13 +41,15 @@ class PaletteScreen(ModalScreen["Choice | None"], inherit_bindings=False):
 
     def __init__(self, view: StatusView | None) -> None:
         super().__init__()
+        self._pane = LineView("Commands", head=1, has_cursor=True, keeps_cursor=True, id="palette")
+        self._is_over = False
         self._known = choices(view)
         self._entry = Entry()
         self._at = 0
         self._found: list[Choice] = []
 
     def compose(self) -> ComposeResult:
-        yield LineView("Commands", head=1, id="palette")
+        yield self._pane
 
     def on_mount(self) -> None:
         self._draw()
@@ -59,16 +61,22 @@ class PaletteScreen(ModalScreen["Choice | None"], inherit_bindings=False):
         event.stop()
         steps = {"down": 1, "up": -1, "ctrl+n": 1, "ctrl+p": -1, "tab": 1, "shift+tab": -1, "pagedown": 8, "pageup": -8}
         if event.key == "escape":
-            self.dismiss(None)
+            self._close(None)
         elif event.key == "enter":
             if self._found:
-                self.dismiss(self._found[self._at])
+                self._close(self._found[self._at])
         elif event.key in steps:
             self._at = min(max(self._at + steps[event.key], 0), max(len(self._found) - 1, 0))
             self._draw()
         elif self._entry.press(event.key, event.character):
             self._at = 0
             self._draw()
+
+    def _close(self, choice: Choice | None) -> None:
+        """Once, however many keys are still in the queue."""
+        if not self._is_over:
+            self._is_over = True
+            self.dismiss(choice)
 
     def on_paste(self, event: events.Paste) -> None:
         event.stop()
@@ -80,8 +88,10 @@ class PaletteScreen(ModalScreen["Choice | None"], inherit_bindings=False):
         typed = self._entry.text
         self._found = matching(self._known, typed)
         self._at = min(self._at, max(len(self._found) - 1, 0))
-        pane = self.query_one("#palette", LineView)
-        head = self._entry.row(max(pane.content_size.width, 10), label=": ", hint=_HINT, is_active=True)
+        if not self.is_attached:
+            return
+        pane = self._pane
+        head = self._entry.row(max(pane.row_width, 10), label=": ", hint=_HINT, is_active=True)
         rows = [row((f"{choice.words}  ", "bold"), (choice.title, "dim")) for choice in self._found]
         pane.show([head, *(rows or [row(("nothing matches; esc goes back", "dim"))])], self._at if rows else None)
 

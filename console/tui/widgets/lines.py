@@ -77,6 +77,11 @@ class LineView(Widget, can_focus=False):
         return self._rows
 
     @property
+    def head(self) -> int:
+        """How many rows are pinned."""
+        return self._head
+
+    @property
     def cursor(self) -> int | None:
         return self._cursor
 
@@ -129,9 +134,7 @@ class LineView(Widget, can_focus=False):
         segments = [Segment(text, self._style(role, is_lit)) for text, role in row]
         is_marked = self._is_active or self._keeps_cursor
         if self._has_cursor:
-            segments.insert(
-                0, Segment("▶", self._style("key", is_lit)) if is_cursor and is_marked else Segment(" ", base)
-            )
+            segments.insert(0, Segment("▶", self._style("key", is_lit)) if is_cursor and is_marked else Segment(" ", base))
         return Strip(segments).adjust_cell_length(width, base)
 
     def notify_style_update(self) -> None:
@@ -158,7 +161,7 @@ class LineView(Widget, can_focus=False):
 
     def _repaint(self) -> None:
         before, self._painted = self._painted, self._window()
-        if not self.is_mounted or before == self._painted:
+        if not self.is_mounted or not self.is_attached or before == self._painted:
             return
         blank: _Painted = (_EMPTY, False)
         width = self.content_size.width

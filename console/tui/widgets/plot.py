@@ -50,7 +50,7 @@ def sampled(values: Sequence[float | None], columns: int) -> list[float | None]:
 
 def stretched(values: Sequence[float | None], columns: int) -> list[float | None]:
     """Exactly `columns` values over the whole width: sampled when there are more, held when there are fewer."""
-    if not values or len(values) >= columns:
+    if columns <= 0 or not values or len(values) >= columns:
         return sampled(values, columns)
     return [values[column * len(values) // columns] for column in range(columns)]
 
@@ -58,7 +58,7 @@ def stretched(values: Sequence[float | None], columns: int) -> list[float | None
 def spark(values: Sequence[float | None], width: int, top: float) -> str:
     """One line of blocks between zero and `top`; a gap is a dot."""
     cells = []
-    for value in sampled(values, width):
+    for value in stretched(values, width):
         if value is None:
             cells.append(_GAP)
             continue

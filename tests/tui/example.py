@@ -1,0 +1,453 @@
+"""An example desk that behaves like the real one in memory, and can be told to misbehave.
+
+Run it on a terminal: python -m tests.tui.example [--quiet | --one | --hostile | --empty | --read-only | --crash]
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from console.core.switches import ALL, Scope, Switch
+from console.errors import ActConflict, ActForbidden, NothingToUndo
+from console.ops.views import (
+    Acknowledgement,
+    Applied,
+    ChangeView,
+    ControlView,
+    FeatureView,
+    Order,
+    Preview,
+    ProcessView,
+    PromptView,
+    StatusView,
+    TargetView,
+    Trend,
+)
+
+NOW_US = 1_763_700_000_000_000
+NAMES = ("draft-email", "search-rerank", "summarize", "support-reply", "translate")
+HOSTILE = (
+    "\x1b[2J\x1b]0;own\x07\x1b]52;c;eHg=\x07\x1bP+q\x1b\\\x1b_x\x1b\\\x1b^y\x1b\\\x1bX\x1b\\\x1bc\x9b31m\x90q\x9c\x05\x00\x0e\x0f\x7f"
+    "\x1b[>q\x1b[c\x1b[6n\x1b[?2004l[@click=app.quit]x[/] [ @click=screen.act('kill')]y[/nope] [link=http://e]z[/link] \\["
+    "\u202eabc\u2066\u200b\u200d\U000e0041e" + "\u0301" * 200 + '\n\r\u2028two\ttabs 漢字🙂👩\u200d💻🇩🇪 {"a": [1]}'
+)
+
+
+def feature(name: str, **changes: object) -> FeatureView:
+    base = FeatureView(
+        feature=name,
+        calls_5m=2060,
+        calls_per_min=412.0,
+        failed_5m=4,
+        blocked_5m=0,
+        error_rate=0.002,
+        p50_ms=900.0,
+        p95_ms=2100.0,
+        p99_ms=4000.0,
+        input_tokens=1_204_000,
+        output_tokens=310_000,
+        cost_today_usd=41.2,
+        unpriced_models=(),
+        served_by=(("primary", 2060),),
+        target="sonnet",
+        prompt=PromptView(name, "v7"),
+        killed=None,
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def process(number: int, version: int | None = 41, **changes: object) -> ProcessView:
+    base = ProcessView(
+        id=f"p{number}",
+        pid=4000 + number,
+        host=f"app-{number % 3 + 1}",
+        service="web" if number % 2 else "worker",
+        state="live",
+        control_version=version,
+        control_source="live",
+        heartbeat_age_s=1.2,
+        queue_depth=0,
+        dropped=0,
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def trends(shift: float = 0.0, count: int = 60) -> tuple[Trend, ...]:
+    def wave(base: float, size: float, spike: float) -> tuple[float | None, ...]:
+        values = [base + size * math.sin(step / 5 + shift) + (spike if 40 < step < 48 else 0.0) for step in range(count)]
+        return tuple(None if 20 <= step < 24 else value for step, value in enumerate(values))
+
+    return (
+        Trend("p50_ms", 30, wave(900, 80, 200)),
+        Trend("p99_ms", 30, wave(4000, 900, 9000)),
+        Trend("calls_per_min", 30, wave(800, 50, -100)),
+        Trend("error_rate", 30, wave(0.004, 0.002, 0.08)),
+        Trend("status_429_per_min", 30, wave(1, 0.5, 0)),
+        Trend("status_529_per_min", 30, wave(0.5, 0.5, 40)),
+    )
+
+
+def calm_view(**changes: object) -> StatusView:
+    """A quiet production with five features, one of them in trouble."""
+    features = (
+        feature(NAMES[0], calls_5m=310, calls_per_min=62.0, prompt=PromptView("draft-email", "v2"), cost_today_usd=3.5),
+        feature(NAMES[1], calls_5m=9000, calls_per_min=1800.0, p95_ms=310.0, target="haiku", prompt=None, cost_today_usd=12.0),
+        feature(NAMES[2], calls_5m=1100, calls_per_min=220.0, served_by=(("primary", 700), ("fallback", 400)), target="haiku"),
+        feature(NAMES[3], error_rate=0.083, failed_5m=171, p95_ms=9100.0, p99_ms=14_000.0),
+        feature(NAMES[4], calls_5m=0, calls_per_min=0.0, error_rate=None, p50_ms=None, p95_ms=None, p99_ms=None, served_by=(),
+                target=None, prompt=None, cost_today_usd=None),
+    )  # fmt: skip
+    view = StatusView(
+        environment="production",
+        host="bastion-1",
+        at=NOW_US,
+        data_age_s=1.0,
+        telemetry_problem=None,
+        control=ControlView(version=41, problem=None, is_writable=True, following=12, live=12),
+        switches=(),
+        processes=tuple(process(number) for number in range(12)),
+        features=features,
+        targets=(
+            TargetView("sonnet", "claude-sonnet-5-5", "anthropic", 2370, 0.061, 8200.0),
+            TargetView("haiku", "claude-haiku-5-5", "anthropic", 10_100, 0.0004, 410.0),
+        ),
+        changes=(
+            ChangeView("c2", NOW_US - 180_000_000, "op1", "restore", "feature:draft-email", None, 40),
+            ChangeView("c1", NOW_US - 1_500_000_000, "op2", "kill", "feature:draft-email", "bad links in replies", 39),
+        ),
+        trends=trends(),
+    )
+    return replace(view, **changes)  # type: ignore[arg-type]
+
+
+def hostile_view() -> StatusView:
+    """The payload in every field that holds text."""
+    bad = HOSTILE
+    switch = Switch(Scope("model", bad), reason=bad, actor=bad, at=NOW_US, expires_at=NOW_US + 9_000_000)
+    own = Switch(Scope("feature", bad), reason=bad, actor=bad, at=NOW_US)
+    glass = Switch(Scope("feature", f"g{bad}"), reason=bad, actor=bad, at=NOW_US, source=f"/run/{bad}")
+    return StatusView(
+        environment=bad,
+        host=bad,
+        at=NOW_US,
+        data_age_s=1.0,
+        telemetry_problem=bad,
+        control=ControlView(41, bad, True, 0, 1),
+        switches=(switch, own, glass),
+        processes=(process(1, 40, id=bad, host=bad, service=bad, control_source=bad, note=bad, dropped=3),),
+        features=(
+            feature(
+                bad,
+                unpriced_models=(bad,),
+                served_by=((bad, 7), ("primary", 9)),
+                target=bad,
+                prompt=PromptView(bad, bad),
+            ),
+            feature(f"g{bad}", killed=glass),
+            feature(f"x{bad}", killed=own),
+        ),
+        targets=(TargetView(bad, bad, bad, 100, 0.5, 100.0, ((bad, 2),)),),
+        changes=(ChangeView(bad, NOW_US, bad, bad, bad, bad, 3),),
+        trends=trends(),
+    )
+
+
+def empty_view() -> StatusView:
+    return calm_view(
+        data_age_s=None, processes=(), features=(), targets=(), changes=(), trends=(),
+        control=ControlView(None, None, True, 0, 0),
+    )  # fmt: skip
+
+
+@dataclass
+class ExampleDesk:
+    """Holds switches in memory. `slow_s` makes every act slow; `refuse` is raised by the next apply."""
+
+    view: StatusView = field(default_factory=calm_view)
+    read_only: bool = False
+    is_moving: bool = False
+    is_one_number: bool = False
+    slow_s: float = 0.0
+    refuse: Exception | None = None
+    laggards: int = 0
+    stuck_after: int = 0
+    hostile: bool = False
+    crash: BaseException | None = None
+    log: Path | None = None
+    applied: list[tuple[Order, str | None]] = field(default_factory=list)
+    previews: list[Order] = field(default_factory=list)
+    asked_for: list[str | None] = field(default_factory=list)
+    _started: float = field(default_factory=time.monotonic)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _undo: list[tuple[str, StatusView]] = field(default_factory=list)
+    _looks: int = 0
+
+    # -- looking
+
+    def status(self, *, trends: bool = False, feature: str | None = None) -> StatusView:
+        if self.crash is not None:
+            raise self.crash
+        if self.stuck_after and len(self.asked_for) >= self.stuck_after:
+            time.sleep(60)
+        with self._lock:
+            self.asked_for.append(feature)
+            del self.asked_for[:-50]
+            view = self.view
+            if self.is_moving:
+                view = self._moved(view, full=True)
+            elif self.is_one_number:
+                view = self._moved(view, full=False)
+            return view if trends else replace(view, trends=())
+
+    def _moved(self, view: StatusView, *, full: bool) -> StatusView:
+        passed = time.monotonic() - self._started
+        if not full:
+            first = replace(view.features[0], calls_per_min=60.0 + int(passed) % 30)
+            return replace(view, features=(first, *view.features[1:]))
+        features_now = tuple(
+            replace(
+                each,
+                calls_per_min=each.calls_per_min * (1 + 0.1 * math.sin(passed * 3 + index)),
+                error_rate=None if each.error_rate is None else abs(each.error_rate + 0.001 * math.sin(passed * 2 + index)),
+                p95_ms=None if each.p95_ms is None else each.p95_ms * (1 + 0.1 * math.sin(passed + index)),
+                cost_today_usd=None if each.cost_today_usd is None else each.cost_today_usd + passed,
+            )
+            for index, each in enumerate(view.features)
+        )
+        at = view.at + int(passed * 1e6)
+        return replace(view, features=features_now, at=at, trends=_trends_at(passed))
+
+    # -- acting
+
+    def preview(self, order: Order) -> Preview:
+        time.sleep(self.slow_s)
+        with self._lock:
+            self.previews.append(order)
+            if order.act == "undo":
+                return self._preview_undo(order)
+            scope = order.scope or ALL
+            engaged = any(switch.scope == scope for switch in self.view.switches)
+            states = ("killed", "running") if engaged else ("running", "killed")
+            text = HOSTILE if self.hostile else ""
+            return Preview(
+                order=order,
+                title=f"{order.act.capitalize()} {scope.name or 'every call'}{text}",
+                subject=str(scope) + text,
+                before=states[0] + text,
+                after=("killed" if order.act == "kill" else "running") + text,
+                is_wide=scope.is_wide,
+                confirm_word=scope.name or "all",
+                is_already_so=engaged == (order.act == "kill"),
+                calls_5m=2060,
+                customers_5m=37,
+                share_of_traffic=0.041,
+                last_time=f"last killed 9 days ago by op1{text}",
+                warnings=(f"two of its calls are streams: they finish{text}",),
+                version=self.view.control.version or 0,
+            )
+
+    def _preview_undo(self, order: Order) -> Preview:
+        if not self._undo:
+            raise NothingToUndo("nothing is left to undo")
+        subject = self._undo[-1][0]
+        return Preview(order, f"Undo the last act on {subject}", subject, "killed", "running", False, "", False, 2060, 37, 0.041, None, (),
+                       self.view.control.version or 0)  # fmt: skip
+
+    def apply(self, preview: Preview, *, reason: str | None = None) -> Applied:
+        time.sleep(self.slow_s)
+        with self._lock:
+            if self.read_only:
+                raise ActForbidden("read-only")
+            if self.refuse is not None:
+                error, self.refuse = self.refuse, None
+                raise error
+            if preview.version != (self.view.control.version or 0):
+                raise ActConflict("op2 changed it since you looked.")
+            order = preview.order
+            self.applied.append((order, reason))
+            if self.log is not None:
+                with self.log.open("a") as file:
+                    file.write(f"{order.act} {order.scope}\n")
+            version = (self.view.control.version or 0) + 1
+            before = self.view
+            at = NOW_US + int((time.monotonic() - self._started) * 1e6)
+            if order.act == "undo":
+                view = replace(self._undo.pop()[1])
+            else:
+                self._undo.append((preview.subject, before))
+                view = self._engaged(order, reason, at) if order.act == "kill" else self._released(order)
+            change = ChangeView(f"n{version}", at, "op1", order.act, preview.subject, reason, version)
+            control = replace(before.control, version=version, following=before.control.live - self.laggards)
+            processes = tuple(
+                replace(each, control_version=version if number >= self.laggards else each.control_version)
+                for number, each in enumerate(before.processes)
+            )
+            self.view = replace(view, control=control, processes=processes, changes=(change, *before.changes))
+            self._looks = 0
+            return Applied(f"n{version}", order.act, preview.subject, version, at, "op1", reason, None, 3.1)
+
+    def _engaged(self, order: Order, reason: str | None, at: int) -> StatusView:
+        scope = order.scope or ALL
+        switch = Switch(scope, reason=reason, actor="op1", at=at)
+        return replace(
+            self.view,
+            switches=(*self.view.switches, switch),
+            features=self._features_with((*self.view.switches, switch)),
+        )
+
+    def _released(self, order: Order) -> StatusView:
+        left = tuple(switch for switch in self.view.switches if switch.scope != order.scope)
+        return replace(self.view, switches=left, features=self._features_with(left))
+
+    def _features_with(self, switches: tuple[Switch, ...]) -> tuple[FeatureView, ...]:
+        stops = {switch.scope: switch for switch in switches}
+        return tuple(
+            replace(each, killed=stops.get(ALL) or stops.get(Scope("feature", each.feature))) for each in self.view.features
+        )
+
+    def acknowledgement(self, applied: Applied) -> Acknowledgement:
+        with self._lock:
+            self._looks += 1
+            live = self.view.control.live
+            following = min(live - self.laggards, self._looks * 6)
+            late = self.view.processes[: self.laggards]
+            return Acknowledgement(applied.version, following, live, late, 38.0, 412.0, 412.0 if self._looks < 4 else 0.0)
+
+    def close(self) -> None:
+        return
+
+
+def _trends_at(passed: float) -> tuple[Trend, ...]:
+    return trends(passed / 5)
+
+
+def crash_with_secrets() -> BaseException:
+    """An error whose frames and message hold secrets."""
+    api_key = "sk-ant-api03-SECRETSECRETSECRET1234567890"
+    prompt = "PROMPTSECRET the customer's address"
+    try:
+        raise ValueError(f"bad header x-api-key={api_key} \x1b[2J {prompt!r}")
+    except ValueError as error:
+        return error
+
+
+def _let_text_through(*, with_filter: bool) -> None:
+    """Switch off what makes text safe where it enters, and without `with_filter` the net below it as well."""
+    from console.tui import cells, safe
+
+    def untouched(raw: object, limit: int = 0) -> str:
+        return str(raw)[:60]
+
+    cells.line = untouched  # type: ignore[assignment]
+    if not with_filter:
+        safe.SafeFilter.apply = lambda self, segments, background: segments  # type: ignore[method-assign]
+
+
+def _lose_an_error() -> None:
+    """An exception in a task that nobody awaits."""
+    import asyncio
+
+    from console.tui.screens.overview import OverviewScreen
+
+    async def lost() -> None:
+        await asyncio.sleep(0.5)
+        raise crash_with_secrets()
+
+    def started(self: OverviewScreen) -> None:
+        asyncio.get_running_loop().create_task(lost())
+
+    original = OverviewScreen.on_mount
+
+    def on_mount(self: OverviewScreen) -> None:
+        original(self)
+        started(self)
+        import gc
+
+        self.set_timer(1.0, gc.collect)
+
+    OverviewScreen.on_mount = on_mount  # type: ignore[method-assign]
+
+
+def huge_view() -> StatusView:
+    """Ten megabytes, a million lines and 100,000 brackets where short words are expected."""
+    long, lines, brackets = "x" * 10_000_000, "y\n" * 1_000_000, "[" * 100_000
+    return calm_view(
+        host=long,
+        features=tuple(feature(f"{text}{number}") for number, text in enumerate((long, lines, brackets))),
+        changes=(ChangeView("c", NOW_US, lines, brackets, long, long, 1),),
+        telemetry_problem=lines,
+    )
+
+
+def _crash_on_copy() -> None:
+    """Make `y` fail with secrets in the locals of every frame, in the message and in the cause."""
+    from console.tui.screens.overview import OverviewScreen
+
+    def broken(self: OverviewScreen) -> None:
+        token = "sk-ant-api03-SECRETLOCAL1234567890"  # noqa: F841
+        raise RuntimeError("while copying PASSWORD=SECRETMESSAGE99") from crash_with_secrets()
+
+    OverviewScreen._do_copy = broken  # type: ignore[method-assign]
+
+
+def desk_from(arguments: argparse.Namespace) -> ExampleDesk:
+    if arguments.empty:
+        return ExampleDesk(view=empty_view())
+    if arguments.hostile:
+        return ExampleDesk(view=hostile_view(), hostile=True)
+    desk = ExampleDesk(
+        is_moving=not (arguments.quiet or arguments.one), is_one_number=arguments.one, read_only=arguments.read_only
+    )
+    desk.laggards = arguments.laggards
+    desk.slow_s = arguments.slow
+    desk.stuck_after = arguments.stuck_after
+    desk.log = arguments.log
+    if desk.log is not None:
+        desk.log.touch()
+    if arguments.huge:
+        desk.view = huge_view()
+    if arguments.stale:
+        desk.view = calm_view(data_age_s=47.0, telemetry_problem="telemetry.db is locked by another process")
+    return desk
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    for name in (
+        "quiet",
+        "one",
+        "hostile",
+        "empty",
+        "read-only",
+        "crash",
+        "lost",
+        "huge",
+        "unsafe",
+        "unsafe-text",
+        "stale",
+    ):
+        parser.add_argument(f"--{name}", action="store_true")
+    parser.add_argument("--stuck-after", type=int, default=0)
+    parser.add_argument("--slow", type=float, default=0.0)
+    parser.add_argument("--log", type=Path, help="write each act that was applied here")
+    parser.add_argument("--laggards", type=int, default=0)
+    arguments = parser.parse_args()
+    from console.tui.app import run_console
+
+    if arguments.unsafe or arguments.unsafe_text:
+        _let_text_through(with_filter=not arguments.unsafe)
+    if arguments.lost:
+        _lose_an_error()
+    if arguments.crash:
+        _crash_on_copy()
+    return run_console(desk_from(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
