@@ -6,9 +6,9 @@ import click
 
 from console.cli.options import common, desk_of
 from console.cli.output import clock, say, say_json, table, when
-from console.core.audit import verify_chain
+from console.core.audit import verify_chain, verify_control
 from console.ops.status import subject_of
-from console.store.sqlite.control import read_audit
+from console.store.sqlite.control import read_audit, read_control
 
 
 @click.group(invoke_without_command=True)
@@ -47,14 +47,17 @@ def verify(ctx: click.Context, config: str | None, data: str | None, as_json: bo
     control = desk_of(ctx, config or outer.get("config"), data or outer.get("data")).settings.locations.control
     rows = read_audit(control) if control.exists() else []
     broken = verify_chain(rows)
+    changed = verify_control(rows, read_control(control, busy_s=1.0)) if control.exists() else None
     if as_json:
         say_json({
-            "rows": len(rows), "is_whole": broken is None, "head": rows[-1].hash if rows else None,
-            "first_bad": None if broken is None else broken.position, "why": None if broken is None else broken.why,
+            "rows": len(rows), "is_whole": broken is None and changed is None, "head": rows[-1].hash if rows else None,
+            "first_bad": None if broken is None else broken.position, "why": changed if broken is None else broken.why,
         })  # fmt: skip
     elif broken is not None:
         say(f"BROKEN at row {broken.position}: {broken.why}")
+    elif changed is not None:
+        say(f"CHANGED past the audit: {changed}")
     else:
         say(f"whole: {len(rows)} acts" + (f", head {rows[-1].hash}" if rows else ""))
-    if broken is not None:
+    if broken is not None or changed is not None:
         ctx.exit(1)

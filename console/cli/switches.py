@@ -66,8 +66,8 @@ def kill(ctx: click.Context, feature: str | None, everything: bool, model: str |
          reason: str | None, for_s: int | None, config: str | None, data: str | None, as_json: bool) -> None:  # fmt: skip
     """Stop FEATURE, or with an option a model, a customer, or all AI features.
 
-    No call that starts after this command has returned reaches the API, on any process of this host. Stopped calls get the
-    feature's defined text, or the error CallBlocked.
+    No message and no batch that is asked for after this command has returned reaches the API, from any process that it
+    reports as following. Stopped calls get the feature's defined text, or the error CallBlocked.
     """
     order = Order("kill", scope_of(feature, everything, model, customer), for_us=None if for_s is None else for_s * US)
     _act(desk_of(ctx, config, data), order, reason, as_json=as_json)
@@ -132,6 +132,8 @@ def act_json(shown: Preview, applied: Applied, seen: Acknowledgement) -> dict[st
             "following": seen.following,
             "waited_ms": round(seen.waited_ms, 1),
             "laggards": [jsonable(view) for view in seen.laggards],
+            "silent": [jsonable(view) for view in seen.silent],
+            "problem": seen.problem,
         },
     }
 
@@ -142,8 +144,14 @@ def act_lines(shown: Preview, applied: Applied, seen: Acknowledgement) -> list[s
     if shown.is_already_so:
         done += " (it was so already)"
     lines = [done, f"{seen.following} of {seen.live} processes run with it after {seen.waited_ms:.0f} ms"]
-    if not seen.live:
-        lines[-1] = "no application process is running here now; those that start will obey"
+    if seen.problem is not None:
+        lines[-1] = f"the act is written; which processes follow cannot be told: {seen.problem}"
+    elif not seen.live:
+        lines[-1] = "no application process is seen to run here now; those that start will obey"
+    lines += [
+        f"silent, cannot tell: {view.service} pid {view.pid} on {view.host}, last heard {view.heartbeat_age_s:.0f} s ago"
+        for view in seen.silent
+    ]
     lines += [
         f"not yet: {view.service} pid {view.pid} on {view.host}, heartbeat {view.heartbeat_age_s:.0f} s ago"
         for view in seen.laggards

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from console.core.control import ControlRow
+
 FIRST_HASH: Final = "0" * 64
 
 
@@ -68,4 +70,17 @@ def verify_chain(rows: Iterable[AuditRow]) -> Broken | None:
         if audit_hash(row) != row.hash:
             return Broken(position, f"row {position} was changed after it was written")
         previous_hash = row.hash
+    return None
+
+
+def verify_control(audit: Iterable[AuditRow], control: Iterable[ControlRow]) -> str | None:
+    """Why the control rows are not what the acts have made them, or None: each must be what its key's newest act wrote."""
+    newest = {row.key: row for row in audit}
+    for row in control:
+        act = newest.get(row.key)
+        if act is None:
+            return f"{row.key}: in force, but no act has written it"
+        written = (act.after, act.version, act.actor, act.reason, act.at, act.expires_at)
+        if written != (row.value, row.version, row.actor, row.reason, row.at, row.expires_at):
+            return f"{row.key}: not what its last act ({act.position}) has written"
     return None

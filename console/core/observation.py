@@ -14,7 +14,7 @@ from console.core.calls import Usage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MAX_HELD: Final = 1024 * 1024
+MAX_HELD: Final = 256 * 1024
 """Bytes of one event, or of one plain JSON answer, that are held to be parsed; more is let pass unread."""
 
 _MARKS: Final = (b'"message_', b'"error"')
@@ -63,7 +63,9 @@ class Observation:
         """Takes the next bytes. `clock` (any steady unit) is read once, at the first content."""
         if self._is_sse and not self._held and chunk.endswith(b"\n\n"):
             if b'"message_' in chunk or b'"error"' in chunk:
-                self._keep(chunk)
+                for event in chunk.split(b"\n\n"):  # only what carries facts: what is kept waits in the recorder's queue
+                    if any(mark in event for mark in _MARKS):
+                        self._keep(event)
             if self.first_content_at is None and b"content_block_delta" in chunk:
                 self.first_content_at = clock()
         elif not self.is_blind:
@@ -96,8 +98,10 @@ class Observation:
         """The body has ended: what was kept is parsed now. Works once; never raises."""
         if self._is_sse:
             kept, self._kept = self._kept, []
-            for data in kept:
-                self._read_events(data)
+            for event in kept:
+                document = _json(b"".join(line[5:] for line in event.split(b"\n") if line.startswith(b"data:")))
+                if document is not None:
+                    self._read_event(document)
         else:
             held, self._held = self._held, []
             document = _json(b"".join(held))
@@ -113,14 +117,6 @@ class Observation:
         self.is_whole = True
         self.model, self.stop_reason = _text(document.get("model")), _text(document.get("stop_reason"))
         self._add_usage(document.get("usage"))
-
-    def _read_events(self, data: bytes) -> None:
-        for event in data.split(b"\n\n"):
-            if not any(mark in event for mark in _MARKS):
-                continue
-            document = _json(b"".join(line[5:] for line in event.split(b"\n") if line.startswith(b"data:")))
-            if document is not None:
-                self._read_event(document)
 
     def _read_event(self, document: dict[str, object]) -> None:
         kind = document.get("type")

@@ -10,21 +10,24 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from console.core.calls import DEFAULT_FEATURE, NAME_LIMIT
+from console.core.calls import NAME_LIMIT
 
 if TYPE_CHECKING:
-    from console.core.calls import AttemptEnd, Facts
+    from console.core.calls import AttemptEnd
 
 REDACTED: Final = "[redacted]"
 
 _SECRET: Final = re.compile(
     r"""
-      sk-[A-Za-z0-9_-]{16,}                                     # API keys of Anthropic and others
-    | (?:AKIA|ASIA)[A-Z0-9]{16}                                 # AWS access keys
-    | gh[pousr]_[A-Za-z0-9]{30,}                                # GitHub tokens
-    | xox[abprs]-[A-Za-z0-9-]{10,}                              # Slack tokens
-    | AIza[A-Za-z0-9_-]{35}                                     # Google API keys
-    | eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*   # JSON web tokens
+      # Not in the middle of a word: "task-classification" and "helpdesk-summaries" are no keys.
+      (?<![A-Za-z0-9])(?:
+        sk-[A-Za-z0-9_-]{16,}                                   # API keys of Anthropic and others
+      | (?:AKIA|ASIA)[A-Z0-9]{16}                               # AWS access keys
+      | gh[pousr]_[A-Za-z0-9]{30,}                              # GitHub tokens
+      | xox[abprs]-[A-Za-z0-9-]{10,}                            # Slack tokens
+      | AIza[A-Za-z0-9_-]{35}                                   # Google API keys
+      | eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]* # JSON web tokens
+      )
     | (?i:bearer\s+[A-Za-z0-9._~+/-]{16,}=*)                    # bearer headers
     | -----BEGIN[ ][A-Z ]*PRIVATE[ ]KEY-----[\s\S]*?(?:-----END[ ][A-Z ]*PRIVATE[ ]KEY-----|\Z)
     """,
@@ -38,33 +41,26 @@ def redact(text: str) -> str:
 
 
 @lru_cache(maxsize=8192)
+def clean_name(text: str) -> str:
+    """A name as it is stored, shown and matched: redacted, cut to NAME_LIMIT, encodable. Names repeat, so this is a look-up."""
+    return encodable(redact(text[: 4 * NAME_LIMIT])[:NAME_LIMIT])
+
+
 def _name(text: str | None) -> str | None:
-    return None if text is None else _encodable(redact(text[: 4 * NAME_LIMIT])[:NAME_LIMIT])
-
-
-@lru_cache(maxsize=4096)
-def _facts(facts: Facts) -> Facts:
-    return facts._replace(
-        feature=_name(facts.feature) or DEFAULT_FEATURE,
-        customer=_name(facts.customer),
-        session=_name(facts.session),
-        prompt=_name(facts.prompt),
-        prompt_version=_name(facts.prompt_version),
-        models=tuple(_name(model) or "unknown" for model in facts.models[:1]),
-    )
+    return None if text is None else clean_name(text)
 
 
 def redact_name(end: AttemptEnd) -> AttemptEnd:
-    """The ended attempt with its names redacted, cut to NAME_LIMIT and encodable. Names repeat, so each is looked at once."""
+    """The ended attempt with what others have named redacted. Its facts are clean already: `Facts` holds clean names."""
     return end._replace(
-        facts=_facts(end.facts),
-        target=_name(end.target) or "unknown",
+        target=clean_name(end.target) or "unknown",
         model_served=_name(end.model_served),
         error=_name(end.error),
-        request_id=None if end.request_id is None else _encodable(end.request_id[:NAME_LIMIT]),
+        request_id=None if end.request_id is None else encodable(end.request_id[:NAME_LIMIT]),
         stop_reason=_name(end.stop_reason),
     )
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
+    """The text with what UTF-8 cannot hold (the surrogates of undecodable bytes) replaced."""
     return text.encode("utf-8", "replace").decode()

@@ -55,6 +55,7 @@ class CustomerKey(NamedTuple):
     start_s: int
     feature: str
     customer: str
+    target: str
     model: str
     band: str
 
@@ -173,7 +174,7 @@ def _add_call(sums: Rollups, call: CallEnd, named_customers: Collection[str]) ->
     if last.facts.customer is not None:
         name = last.facts.customer if last.facts.customer in named_customers else OTHER_CUSTOMERS
         minute_s = start_of(ended_us, CUSTOMER_TIERS_S[0])
-        key = CustomerKey(CUSTOMER_TIERS_S[0], minute_s, series.feature, name, series.model, series.band)
+        key = CustomerKey(CUSTOMER_TIERS_S[0], minute_s, series.feature, name, series.target, series.model, series.band)
         sums.customers[key].add(call)
 
 

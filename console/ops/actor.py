@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from console.core.redaction import encodable
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -30,7 +32,7 @@ def current_actor() -> Actor:
     """The person behind this process."""
     login_uid = _login_uid(Path("/proc/self/loginuid"))
     uid = os.getuid()
-    claimed = {name: os.environ[name][:200] for name in CLAIMS if name in os.environ}
+    claimed = {name: encodable(os.environ[name][:200]) for name in CLAIMS if name in os.environ}
     claimed["uid"] = str(uid)
     return Actor(_name_of(uid if login_uid is None else login_uid), uid, login_uid, claimed)
 

@@ -19,6 +19,7 @@ from console.store.files import make_private
 from console.store.sqlite import reads
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable
 
     from console.core.prices import Prices
@@ -66,31 +67,32 @@ class Desk:
         return switching.apply(places, preview, current_actor(), reason, self._clock_us())
 
     def acknowledgement(self, applied: Applied) -> Acknowledgement:
-        """How many live processes run with the act now, and the calls before and after. Never raises: what telemetry cannot
-        tell counts as nobody."""
+        """How many live processes run with the act now, and the calls before and after. Never raises: what cannot be known is
+        said in `problem`."""
         now = self._clock_us()
-        live: list[ProcessView] = []
-        before = after = None
-        kind, _, name = applied.subject.partition(":")
+        views: list[ProcessView] = []
+        before = after = problem = None
         try:
             with reads.reading_telemetry(self.settings.locations.telemetry) as connection:
                 rows = reads.processes(connection, now - FORGOTTEN_S * US)
-                live = [view for row in rows if (view := process_view(row, now, platform.node())).state == "live"]
-                act_s, now_s = applied.at // US // 10 * 10, now // US // 10 * 10
-                before = reads.reached(connection, act_s - BEFORE_S, act_s, kind, name) * 60 / BEFORE_S
-                if now_s - 10 > act_s:  # the last full step lies behind the act
-                    after = reads.reached(connection, now_s - 10, now_s, kind, name) * 6.0
-        except StoreError:
+                views = [process_view(row, now, platform.node()) for row in rows]
+                before, after = _moved(connection, applied, now)
+        except reads.NothingRecorded:
             pass
+        except StoreError as error:
+            problem = str(error)
+        live = [view for view in views if view.state == "live"]
         laggards = tuple(view for view in live if (view.control_version or 0) < applied.version)
         return Acknowledgement(
             version=applied.version,
             following=len(live) - len(laggards),
             live=len(live),
             laggards=laggards,
+            silent=tuple(view for view in views if view.state == "stale"),
             waited_ms=max(0.0, (now - applied.at) / 1000),
             calls_per_min_before=before,
             calls_per_min_now=after,
+            problem=problem,
         )
 
     def act(self, order: Order, *, reason: str | None = None) -> tuple[Preview, Applied]:
@@ -102,6 +104,8 @@ class Desk:
         """Waits until every live process runs with the act, `wait_s` at most."""
         deadline = time.monotonic() + wait_s
         while not (seen := self.acknowledgement(applied)).is_complete and time.monotonic() < deadline:
+            if seen.problem is not None:
+                break  # waiting does not mend it
             time.sleep(every_s)
         return seen
 
@@ -110,3 +114,15 @@ class Desk:
 
     def _glass(self) -> str:
         return " or ".join(str(directory) for directory in self.settings.locations.kill_directories)
+
+
+def _moved(connection: sqlite3.Connection, applied: Applied, now_us: int) -> tuple[float, float | None]:
+    """Calls a minute of the act's subject that reached the API: in the minute before it, and in the last full step that lies
+    wholly behind it (None until one has passed)."""
+    kind, _, name = applied.subject.partition(":")
+    step_s = reads.step_of(kind)
+    act_s, now_s = applied.at // US // step_s * step_s, now_us // US // step_s * step_s
+    before = reads.reached(connection, act_s - BEFORE_S, act_s, kind, name) * 60 / BEFORE_S
+    if (now_s - step_s) * US < applied.at:
+        return before, None
+    return before, reads.reached(connection, now_s - step_s, now_s, kind, name) * 60 / step_s

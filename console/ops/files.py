@@ -93,8 +93,8 @@ def back_up_file(places: Locations, kind: str, copy: Path) -> Copied:
         raise StoreError(f"{source}: there is no {kind} database here yet")
     try:
         back_up(source, copy)
-    except FileExistsError as error:
-        raise StoreError(str(error)) from None
+    except FileExistsError:
+        raise StoreError(f"{copy}: exists already; name another file") from None
     except (OSError, sqlite3.Error) as error:
         raise StoreError(f"{copy}: cannot be written: {error}") from None
     return Copied(copy, copy.stat().st_size)

@@ -42,6 +42,7 @@ RATE_WINDOW_S: Final = 60
 STALE_S: Final = 15
 """Three heartbeats."""
 GONE_S: Final = 6
+AHEAD_S: Final = 60
 FORGOTTEN_S: Final = 600
 DAY_S: Final = 86400
 CHANGES: Final = 20
@@ -136,11 +137,12 @@ class _Window:
 
 
 def _window(connection: sqlite3.Connection, now_s: int) -> _Window:
-    since = (now_s - WINDOW_S) // 10 * 10
+    since = (now_s - WINDOW_S + 9) // 10 * 10
+    until = now_s // 10 * 10  # a rate is over full steps only: one that is still filling would make it more than a minute
     by_feature, by_target = reads.latencies(connection, 10, since)
     return _Window(
         recent=reads.series_sums(connection, 10, since),
-        minute=reads.series_sums(connection, 10, (now_s - RATE_WINDOW_S) // 10 * 10),
+        minute=reads.series_sums(connection, 10, until - RATE_WINDOW_S, until),
         today=reads.series_sums(connection, 3600, now_s // DAY_S * DAY_S),
         known=reads.seen_names(connection, (now_s - DAY_S) // 3600 * 3600)["feature"],
         feature_buckets=by_feature,
@@ -251,13 +253,14 @@ def _processes(rows: Iterable[reads.ProcessRow], now_us: int) -> tuple[ProcessVi
 def process_view(row: reads.ProcessRow, now_us: int, here: str) -> ProcessView:
     """One heartbeat as a view. A process of this host that has missed one and whose pid is gone has ended without a word."""
     age_s = max(0.0, (now_us - row.at) / US)
-    is_gone = row.host == here and age_s > GONE_S and not Path(f"/proc/{row.pid}").exists()
+    is_ahead = row.at > now_us + AHEAD_S * US  # the clock went back since: its age is not known, so it is not taken for live
+    is_gone = row.host == here and (age_s > GONE_S or is_ahead) and not Path(f"/proc/{row.pid}").exists()
     return ProcessView(
         id=row.id,
         pid=row.pid,
         host=row.host,
         service=row.service,
-        state="ended" if row.ended_at is not None or is_gone else "live" if age_s <= STALE_S else "stale",
+        state="ended" if row.ended_at is not None or is_gone else "live" if age_s <= STALE_S and not is_ahead else "stale",
         control_version=row.control_version or None,
         control_source=row.control_source,
         heartbeat_age_s=age_s,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from console.core.control import KILL_ENGAGED, KILL_RESTORED, kill_key, kill_scope
 from console.core.durations import age, ago
 from console.core.ids import uuid7
-from console.core.redaction import redact
+from console.core.redaction import encodable, redact
 from console.core.rollups import US
 from console.core.switches import ALL, Scope
 from console.errors import ActConflict, ActError, NothingToUndo, StoreError
@@ -99,7 +99,7 @@ def _whom(places: Locations, scope: Scope, now_us: int) -> tuple[reads.Touched |
     now_s = now_us // US
     try:
         with reads.reading_telemetry(places.telemetry) as connection:
-            touched = reads.touched(connection, (now_s - WINDOW_S) // 10 * 10, scope.kind, scope.name)
+            touched = reads.touched(connection, (now_s - WINDOW_S + 9) // 10 * 10, scope.kind, scope.name)
             names = reads.seen_names(connection, (now_s - 86400) // 3600 * 3600).get(scope.kind, [])
     except reads.NothingRecorded:
         return None, [], []
@@ -202,7 +202,7 @@ def apply(places: Locations, shown: Preview, actor: Actor, reason: str | None, n
     if order.act == "undo":
         rows = read_audit(places.control)
         value, expires_at = _previous(rows, undoable(rows, order.change_id))
-    cleaned = redact(" ".join(reason.split()))[:REASON_LIMIT] if reason and reason.strip() else None
+    cleaned = encodable(redact(" ".join(reason.split())))[:REASON_LIMIT] if reason and reason.strip() else None
     started = time.perf_counter()
     change = Change(
         id=uuid7(now_us, secrets.randbits(74)),

@@ -207,8 +207,13 @@ class Acknowledgement:
     waited_ms: float
     calls_per_min_before: float | None
     calls_per_min_now: float | None
-    """Calls of the subject that reached the API: the minute before the act, and the last full ten seconds."""
+    """Calls of the subject that reached the API: in the minute before the act, and in the last full ten seconds (of a customer:
+    in the last full minute)."""
+    silent: tuple[ProcessView, ...] = ()
+    """Have missed three heartbeats: whether they follow cannot be told."""
+    problem: str | None = None
+    """Why nobody can be seen to follow, when telemetry cannot be read."""
 
     @property
     def is_complete(self) -> bool:
-        return self.following >= self.live
+        return self.problem is None and self.following >= self.live

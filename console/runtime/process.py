@@ -54,7 +54,11 @@ class Runtime:
         self._begin()
         self._holder = SnapshotHolder(locations)
         self._recorder = Recorder(
-            TelemetryWriter(locations.telemetry), self._id, self._heartbeat, retention or RetentionPolicy()
+            TelemetryWriter(locations.telemetry),
+            self._id,
+            self._heartbeat,
+            retention or RetentionPolicy(),
+            self._holder.keep_if_new,
         )
         self._threads: tuple[threading.Thread, ...] = ()
         self._start_lock = threading.Lock()
@@ -89,18 +93,20 @@ class Runtime:
         with self._start_lock:
             if self._is_started or self._is_closed:
                 return
-            self._is_started = True
-            _flush_in_children_of_multiprocessing(self)
-            threads = (
-                threading.Thread(target=self._watch, name="console-watcher", daemon=True),
-                threading.Thread(target=self._recorder.run, name="console-recorder", daemon=True),
-            )
+            # Before anybody may go on: what no counter shows (break-glass, a replaced file) was last looked at when this object
+            # was made, or before the fork, hours ago perhaps.
+            self._holder.tick()
             try:
-                for thread in threads:
-                    thread.start()
-            except RuntimeError as error:  # no thread can be started: at exit, or out of memory
-                log.warning("console: not recording (%s); kill switches still hold", error)
-            self._threads = threads
+                for name, work in (("console-watcher", self._watch), ("console-recorder", self._recorder.run)):
+                    if not any(thread.name == name for thread in self._threads):
+                        thread = threading.Thread(target=work, name=name, daemon=True)
+                        thread.start()
+                        self._threads += (thread,)
+            except RuntimeError as error:  # no thread can be started now: each call looks for itself, and tries again
+                self._count(error)
+                return
+            _flush_in_children_of_multiprocessing(self)
+            self._is_started = True
 
     def close(self) -> None:
         """Writes what is queued, for about a second (FLUSH_AT_EXIT_S at most), and lets go. Idempotent."""
@@ -132,7 +138,6 @@ class Runtime:
             try:
                 self._holder.tick()
                 self._acknowledge(self._holder.current())
-                self._holder.keep_if_new()
             except Exception as error:  # noqa: BLE001 -- the watcher must outlive anything
                 self._count(error)
             pause.wait(WATCH_S)

@@ -50,19 +50,27 @@ class Recorder:
     """One per process. `put`, `wake` and `dropped` are for every thread; the rest is the recorder thread's own."""
 
     def __init__(
-        self, writer: TelemetryWriter, process: str, heartbeat: Callable[[], Heartbeat], retention: RetentionPolicy
+        self,
+        writer: TelemetryWriter,
+        process: str,
+        heartbeat: Callable[[], Heartbeat],
+        retention: RetentionPolicy,
+        chore: Callable[[], None] = lambda: None,
     ) -> None:
+        """`chore` is done before every flush: what has to be written besides, off every call's and the watcher's path."""
         self._writer = writer
         self._process = process
         self._heartbeat = heartbeat
         self._retention = retention
+        self._chore = chore
         self._queue: deque[tuple[int, Ended]] = deque(maxlen=CAPACITY)
         self._numbers = count(1)
         self._taken = 0
         self._last_number = 0
         self._unwritten: deque[CallEnd] = deque(maxlen=CAPACITY)
         self._unwritten_dropped = 0
-        self._pending: dict[str, tuple[AttemptEnd, ...]] = {}
+        self._pending: dict[str, tuple[tuple[AttemptEnd, ...], int]] = {}
+        """Key -> failed attempts that the SDK will follow up, and until when (steady) the next one is waited for."""
         self._customers = BusiestCustomers()
         self._batch = BATCH
         self._wake = threading.Event()
@@ -127,6 +135,10 @@ class Recorder:
 
     def _step(self, *, is_last: bool = False) -> None:
         try:
+            self._chore()
+        except Exception as error:  # noqa: BLE001 -- as below
+            self._failed(error)
+        try:
             self._take(is_last=is_last)
             if is_last or steady_us() >= self._retry_due_us:
                 self._write(is_last=is_last)
@@ -147,26 +159,22 @@ class Recorder:
                 self._fold(redact_name(end.settled()))
             except Exception as error:  # noqa: BLE001 -- one entry that makes no sense must not take the others with it
                 self._lose(error)
-        self._expire_pending(now_us(), is_last=is_last)
+        self._expire_pending(is_last=is_last)
 
     def _fold(self, end: AttemptEnd) -> None:
-        pending = self._pending.pop(end.key, ()) if end.key is not None else ()
+        pending, _ = self._pending.pop(end.key, ((), 0)) if end.key is not None else ((), 0)
         if end.will_retry and end.key is not None:
             if len(self._pending) >= MAX_PENDING:
-                self._end(self._pending.pop(next(iter(self._pending))))
-            self._pending[end.key] = (*pending, end)
+                self._end(self._pending.pop(next(iter(self._pending)))[0])
+            self._pending[end.key] = ((*pending, end), steady_us() + end.hold_us)
         else:
             self._unwrite(fold(pending, end))
 
-    def _expire_pending(self, now: int, *, is_last: bool) -> None:
+    def _expire_pending(self, *, is_last: bool) -> None:
         """A retry that never came (the caller gave up while the SDK slept): the call ended with its last attempt."""
-        due = [
-            key
-            for key, attempts in self._pending.items()
-            if is_last or now > attempts[-1].started_us + attempts[-1].duration_us + attempts[-1].hold_us
-        ]
-        for key in due:
-            self._end(self._pending.pop(key))
+        now = steady_us()
+        for key in [key for key, (_, until_us) in self._pending.items() if is_last or now >= until_us]:
+            self._end(self._pending.pop(key)[0])
 
     def _end(self, attempts: tuple[AttemptEnd, ...]) -> None:
         self._unwrite(fold(attempts[:-1], attempts[-1]._replace(will_retry=False)))

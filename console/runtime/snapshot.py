@@ -83,7 +83,7 @@ class SnapshotHolder:
         now = steady_us()
         if now >= self._glass_due_us:
             self._glass_due_us = now + GLASS_EVERY_US
-            glass = broken_glass(self._locations.kill_directories)
+            glass = broken_glass(self._locations.kill_directories, self.snapshot.glass)
             if glass.keys() != self.snapshot.glass.keys():
                 with self._lock:
                     self.snapshot = _combined(self.snapshot, glass)
@@ -101,8 +101,9 @@ class SnapshotHolder:
         return self._lock if self._lock.acquire(timeout=2 * LOCK_S) else None
 
     def after_fork(self) -> None:
-        """In the child: the lock is held by a thread that does not exist here."""
+        """In the child: the lock is held by a thread that does not exist here, and nobody has looked since the parent did."""
         self._lock = threading.Lock()
+        self._glass_due_us = self._recheck_due_us = 0
 
     def close(self) -> None:
         """Lets go of the file."""

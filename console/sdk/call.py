@@ -110,9 +110,11 @@ class Call:
         self._error = "cancelled"
         self._end("cancelled")
 
-    def observing(self, *, is_sse: bool) -> None:
-        """The body will be read by the caller, through `passed`."""
-        self._observation = Observation(is_sse=is_sse)
+    def observing(self, content_type: str) -> None:
+        """The body will be read by the caller. One that is neither JSON nor SSE (a cloud's own frames) passes unobserved: then
+        all that is known is whether it was read to its end."""
+        if "text/event-stream" in content_type or "json" in content_type:
+            self._observation = Observation(is_sse="text/event-stream" in content_type)
 
     def watcher(self) -> Callable[[bytes, Callable[[], int]], None]:
         """What takes the bytes on their way to the caller."""
@@ -170,7 +172,7 @@ class Call:
             outcome, error = _outcome_of(seen, status, error)
         if outcome == "failed" and error is None:
             error = error_of_status(status) if status is not None else "connection"
-        will_retry = outcome == "failed" and self._will_retry(status)
+        will_retry = outcome == "failed" and self._will_retry(status, error)
         return AttemptEnd(
             facts=self.facts,
             started_us=self._started_us,
@@ -192,7 +194,9 @@ class Call:
             host=None if self._url is None else self._url.host,
         )
 
-    def _will_retry(self, status: int | None) -> bool:
+    def _will_retry(self, status: int | None, error: str | None) -> bool:
+        if status is None and error not in ("timeout", "connection"):
+            return False
         own = self._own_retries
         if self._retries_taken >= (own if isinstance(own, int) else self._max_retries):
             return False

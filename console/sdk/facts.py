@@ -8,6 +8,7 @@ from anthropic import Omit
 from anthropic._request import APIRequest
 
 from console.core.calls import DEFAULT_FEATURE, Facts
+from console.core.redaction import clean_name
 from console.sdk.endpoints import TAG_CUSTOMER, TAG_FEATURE, TAG_SESSION, TAGS
 
 if TYPE_CHECKING:
@@ -45,27 +46,31 @@ def without_tags(request: APIRequest, *, omits_defaults: bool = True) -> tuple[A
     return copy, found
 
 
-def sends_no_tags(client: Any) -> bool:
-    """Whether none of a client's `default_headers` is a tag, so that there is nothing to omit from its requests."""
-    return not any(name.lower() in _OMITTED for name in client.default_headers)
+def default_tags(client: Any) -> dict[str, str]:
+    """The tags among a client's `default_headers`."""
+    return {name.lower(): value for name, value in client.default_headers.items() if name.lower() in _OMITTED}
 
 
 def facts_of(body: object, tags: Mapping[str, str]) -> Facts:
-    """The facts of a `POST /v1/messages` with this body."""
+    """The facts of a `POST /v1/messages` with this body. Names are cleaned here, so that what is stored and shown is what a
+    switch matches."""
     models: tuple[str, ...] = ("unknown",)
     is_streamed = False
     if isinstance(body, dict):
-        models, is_streamed = (str(body.get("model", "unknown")),), body.get("stream") is True
-        if body.get("fallbacks"):  # beta: the API itself may serve the call with one of these
-            models += tuple(str(hop.get("model")) for hop in body["fallbacks"] if isinstance(hop, dict))
+        models, is_streamed = (clean_name(str(body.get("model", "unknown"))),), body.get("stream") is True
+        fallbacks = body.get("fallbacks")  # beta: the API itself may serve the call with one of these
+        if isinstance(fallbacks, list | tuple):
+            models += tuple(clean_name(str(hop.get("model"))) for hop in fallbacks if isinstance(hop, dict))
+    return tagged(tags)._replace(models=models, is_streamed=is_streamed)
+
+
+def tagged(tags: Mapping[str, str]) -> Facts:
+    """The facts that the tags alone tell."""
+    customer, session = tags.get(TAG_CUSTOMER), tags.get(TAG_SESSION)
     return Facts(
-        tags.get(TAG_FEATURE) or DEFAULT_FEATURE,
-        tags.get(TAG_CUSTOMER),
-        tags.get(TAG_SESSION),
-        None,
-        None,
-        models,
-        is_streamed,
+        clean_name(tags.get(TAG_FEATURE) or DEFAULT_FEATURE),
+        None if customer is None else clean_name(customer),
+        None if session is None else clean_name(session),
     )
 
 
@@ -77,5 +82,5 @@ def batch_facts(body: object, tags: Mapping[str, str]) -> Facts:
         for request in requests:
             parameters = request.get("params") if isinstance(request, dict) else None
             if isinstance(parameters, dict):
-                models[str(parameters.get("model"))] = None
+                models[clean_name(str(parameters.get("model")))] = None
     return facts_of(body, tags)._replace(models=tuple(models))

@@ -6,20 +6,20 @@ and the switch is instrumentation: an exception in it is counted, logged once an
 
 from __future__ import annotations
 
+import logging
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from weakref import ref
 
 from anthropic import DEFAULT_MAX_RETRIES, Middleware
 
-from console.core.calls import Facts
 from console.core.flow import Refuse, call_flow
 from console.sdk.answers import blocked, defined_answer, defined_async_answer
 from console.sdk.bodies import observe
 from console.sdk.call import Call, kind_of
 from console.sdk.drivers import run, run_async
 from console.sdk.endpoints import Endpoint, endpoint_of
-from console.sdk.facts import batch_facts, facts_of, sends_no_tags, without_tags
+from console.sdk.facts import batch_facts, default_tags, facts_of, tagged, without_tags
 from console.sdk.wires import AsyncWire, SyncWire, is_unread
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from console.runtime.process import Runtime
 
+
+log = logging.getLogger("console")
 
 MAX_CLIENTS: Final = 1_000
 
@@ -80,7 +82,9 @@ class ConsoleMiddleware(Middleware):
         tags: Mapping[str, str] = {}
         client = self._known(call_next)
         try:
-            stripped, tags = without_tags(request, omits_defaults=client is None or client.has_tags)
+            stripped, tags = without_tags(request, omits_defaults=client is None or bool(client.tags))
+            if client is not None and client.tags:
+                tags = {**client.tags, **tags}
         except Exception as error:  # noqa: BLE001 -- then the request goes on as it is
             self._runtime.swallow(error)
             stripped = request
@@ -92,7 +96,7 @@ class ConsoleMiddleware(Middleware):
             facts = batch_facts(request.json, tags) if is_batch else facts_of(request.json, tags)
         except Exception as error:  # noqa: BLE001 -- a kill of everything must still hold
             self._runtime.swallow(error)
-            is_batch, facts = False, Facts()
+            is_batch, facts = False, tagged(tags)
         max_retries = self._max_retries if client is None else client.max_retries
         return Call(self._runtime, stripped, facts, max_retries, is_batch=is_batch)
 
@@ -138,12 +142,12 @@ class ConsoleMiddleware(Middleware):
                 self._learn(call, response, call_next)
             call.answered(http)
             if is_unread(response):
-                call.observing(is_sse="event-stream" in http.headers.get("content-type", ""))
+                call.observing(http.headers.get("content-type", ""))
                 observe(response, call, is_async=is_async)
             elif message is not None:
                 call.served(message)
             elif http.is_success:  # the SDK will not make sense of it either, or the caller's own parser will not
-                call.observing(is_sse=False)
+                call.observing("application/json")
                 call.watcher()(http.content, perf_counter_ns)
                 call.read_out()
             else:
@@ -164,7 +168,10 @@ class ConsoleMiddleware(Middleware):
         call.learn_retries(client.max_retries)
         if len(self._clients) >= MAX_CLIENTS:
             self._clients.clear()
-        self._clients[id(call_next)] = _Client(ref(call_next), client.max_retries, has_tags=not sends_no_tags(client))
+        tags = default_tags(client)
+        self._clients[id(call_next)] = _Client(ref(call_next), client.max_retries, tags)
+        if tags:
+            log.warning("console: tags in a client's default_headers count from its second call on; use extra_headers")
 
 
 class _Client(NamedTuple):
@@ -172,8 +179,8 @@ class _Client(NamedTuple):
 
     call_next: ref[Any]
     max_retries: int
-    has_tags: bool
-    """Among its default headers: omitting three headers that nobody sends costs 5 us."""
+    tags: Mapping[str, str]
+    """Those among its default headers. Where there are none nothing has to be omitted, which would cost 5 us a call."""
 
 
 class _Passing:

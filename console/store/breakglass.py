@@ -11,23 +11,36 @@ from typing import TYPE_CHECKING, Final
 from console.core.switches import ALL, Scope, Switch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 MAX_FILES: Final = 1_000
 
 
-def broken_glass(directories: Iterable[Path]) -> dict[Scope, Switch]:
-    """The switches that the files in `directories` engage. Never raises: a directory that cannot be read holds nothing."""
+def broken_glass(directories: Iterable[Path], before: Mapping[Scope, Switch] | None = None) -> dict[Scope, Switch]:
+    """The switches that the files in `directories` engage. Never raises.
+
+    A directory that cannot be read now (no descriptor left, say) keeps what it held in `before`: only a file that is seen to be
+    gone lifts a switch. Whether `all` is there is asked in a way that needs no descriptor.
+    """
     found: dict[Scope, Switch] = {}
     for directory in directories:
         try:
-            names = os.listdir(directory)[:MAX_FILES]  # noqa: PTH208 -- four times a second: pathlib costs five times as much
-        except OSError:
+            names = os.listdir(directory)  # noqa: PTH208 -- four times a second: pathlib costs five times as much
+        except (FileNotFoundError, NotADirectoryError):
             continue
-        for name in names:
-            if name.startswith("."):
-                continue
-            scope = ALL if name == "all" else Scope("feature", name)
-            found.setdefault(scope, Switch(scope, "break-glass file", None, source=f"{directory}/{name}"))
+        except OSError:
+            names = ["all"] if os.access(f"{directory}/all", os.F_OK) else []
+            held = (before or {}).items()
+            found.update((scope, switch) for scope, switch in held if switch.source.startswith(f"{directory}/"))
+        if "all" in names:
+            found.setdefault(ALL, _switch(ALL, directory, "all"))
+        for name in names[:MAX_FILES]:
+            if name != "all" and not name.startswith("."):
+                scope = Scope("feature", name)
+                found.setdefault(scope, _switch(scope, directory, name))
     return found
+
+
+def _switch(scope: Scope, directory: Path, name: str) -> Switch:
+    return Switch(scope, "break-glass file", None, source=f"{directory}/{name}")

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import stat
 import time
 from typing import TYPE_CHECKING
 
@@ -64,8 +65,12 @@ def file_lock(path: Path, *, timeout_s: float, mode: int = 0o600) -> Iterator[No
 
 
 def make_private(directory: Path) -> None:
-    """Makes a data directory, for its owner alone, unless it is there already. Raises OSError."""
+    """Makes a directory unless it is there already: for its owner alone, or readable inside a directory that was made for a
+    group (its setgid bit). Raises OSError."""
+    is_new = not directory.is_dir()
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if is_new and directory.parent.stat().st_mode & stat.S_ISGID:
+        directory.chmod(0o2750)  # the umask is not asked: an application that cannot read `kill` cannot be stopped by it
 
 
 def mode_in(directory: Path, *, shared: int) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Final
 
 from console.core.control import EMPTY, ControlRefused, ControlState, decode_kept, encode_kept
 from console.store.files import file_lock, mode_in, write_whole
@@ -11,10 +12,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+AHEAD_US: Final = 86_400_000_000
+"""A version is a time: one a day ahead of now was not written by an act. The file belongs to the application, and a forged
+version must not outrank the operator's next act."""
+
+
 def read_kept(path: Path) -> tuple[ControlState, str | None]:
     """The kept state and what is wrong with it, if anything. No file is an empty state and nothing wrong. Never raises."""
     try:
-        return decode_kept(path.read_text(encoding="utf-8")), None
+        state = decode_kept(path.read_text(encoding="utf-8"))
+        if state.version > time.time_ns() // 1000 + AHEAD_US:
+            return EMPTY, f"{path.name}: its version lies in the future; it is not used"
+        return state, None
     except FileNotFoundError:
         return EMPTY, None
     except (OSError, UnicodeError) as error:

@@ -13,7 +13,7 @@ from console.core.calls import NAME_LIMIT, AttemptEnd, Facts
 from console.core.durations import MAX_S, age, ago, parse_duration_s
 from console.core.ids import uuid7, uuid7_floor
 from console.core.prices import KINDS, Price, Prices, cost_usd, parse_prices
-from console.core.redaction import REDACTED, redact, redact_name
+from console.core.redaction import REDACTED, clean_name, redact, redact_name
 from console.store.configuration import load_prices
 
 TIMES = st.integers(0, (1 << 48) * 1000 - 1)
@@ -169,11 +169,15 @@ def test_an_ordinary_name_is_left_alone(text: str) -> None:
 
 @given(st.text(max_size=NAME_LIMIT * 6))
 def test_a_recorded_name_is_short_and_can_be_encoded(name: str) -> None:
-    facts = Facts(feature=name, customer=name, session=name, models=(name,))
-    clean = redact_name(AttemptEnd(facts, 0, 0, "ok", "primary", name, error=name))
-    for kept in (clean.facts.feature, clean.facts.customer, clean.facts.model, clean.target, clean.error):
+    clean = redact_name(AttemptEnd(Facts(), 0, 0, "ok", "primary", name, error=name))
+    for kept in (clean_name(name), clean.target, clean.error):
         assert kept is not None
         assert len(kept) <= NAME_LIMIT
         kept.encode()
-    assert clean.facts.feature
-    assert clean.facts.model
+
+
+@pytest.mark.parametrize(
+    "name", ["task-classification-v2", "risk-assessment-summary", "helpdesk-ticket-summarizer", "desk-0123456789abcdef"]
+)
+def test_an_ordinary_name_is_kept_as_it_is(name: str) -> None:
+    assert clean_name(name) == name

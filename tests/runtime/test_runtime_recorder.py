@@ -266,7 +266,7 @@ def test_c3_a_file_that_may_not_grow_is_recovered_from_without_a_restart(places:
 def test_a_retry_that_never_came_ends_the_call_with_its_last_attempt(places: Locations) -> None:
     recorder = recorder_in(places)
     long_ago = now_us() - 60_000_000
-    recorder.put(attempt(key="a", outcome="failed", status=529, will_retry=True, hold_us=1_000, started_us=long_ago))
+    recorder.put(attempt(key="a", outcome="failed", status=529, will_retry=True, hold_us=0, started_us=long_ago))
     recorder.put(attempt(key="b", outcome="failed", status=529, will_retry=True, hold_us=60_000_000))
     step(recorder)
     assert query(places.telemetry, "SELECT outcome, attempts FROM call") == [("failed", 1)]

@@ -126,7 +126,9 @@ def as_nobody(code: str, *arguments: object) -> str:
     """What `code` prints in a process without privileges: our modules are loaded before the uid is dropped, because
     the interpreter may stand where only root can read."""
     drop = "import os, sys\nif os.getuid() == 0: os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-    process = python("-c", "import console.runtime.process, store_tools\n" + drop + code, *arguments)
+    process = python(
+        "-c", "import importlib.metadata, console.runtime.process, sqlite_utils, store_tools\n" + drop + code, *arguments
+    )
     said = process.communicate(timeout=20)[0]
     assert process.returncode == 0, said
     return said
@@ -196,15 +198,15 @@ def _assert_sums(connection: sqlite3.Connection) -> None:
                 bucket = (*key, "first", bucket_of(row["first_token_us"]))
                 latencies[bucket] = latencies.get(bucket, 0) + 1
         for tier in CUSTOMER_TIERS_S if row["customer"] is not None else ():
-            key = (tier, ended_s // tier * tier, row["feature"], model, band)
+            key = (tier, ended_s // tier * tier, row["feature"], row["target"], model, band)
             customers[key] = [a + b for a, b in zip(customers.get(key, [0] * 9), added, strict=True)]
     stored = {tuple(row)[:3]: list(row)[3:] for row in connection.execute("SELECT * FROM call_rollup")}
     assert stored == sums
     assert {tuple(row)[:5]: row[5] for row in connection.execute("SELECT * FROM latency_rollup")} == latencies
     by_customer: dict[tuple[object, ...], list[int]] = {}
     for row in connection.execute("SELECT * FROM customer_rollup"):
-        key = (row["tier"], row["start"], row["feature"], row["model"], row["band"])
-        by_customer[key] = [a + b for a, b in zip(by_customer.get(key, [0] * 9), list(row)[6:], strict=True)]
+        key = (row["tier"], row["start"], row["feature"], row["target"], row["model"], row["band"])
+        by_customer[key] = [a + b for a, b in zip(by_customer.get(key, [0] * 9), list(row)[7:], strict=True)]
     assert by_customer == customers
     unknown = "SELECT count(*) FROM call_rollup WHERE series NOT IN (SELECT id FROM series)"
     assert connection.execute(unknown).fetchone()[0] == 0

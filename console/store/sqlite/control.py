@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -80,6 +81,8 @@ def _writing(path: Path) -> Iterator[sqlite3.Connection]:
                 connection.close()
         except FILE_ERRORS as error:
             raise store_error(path, error) from error
+        except (TypeError, OverflowError) as error:  # a column that holds what nobody of ours has written
+            raise StoreError(f"{path}: a row is damaged ({error}); put a backup back, or move the file away") from error
 
 
 def create_control(path: Path) -> None:
@@ -146,14 +149,13 @@ def _append_audit(connection: sqlite3.Connection, change: Change, row: ControlRo
 
 
 def back_up(path: Path, copy: Path) -> None:
-    """A consistent copy of any of our databases through SQLite's backup API. Raises StoreError, FileExistsError."""
-    if copy.exists():
-        raise FileExistsError(f"{copy}: exists already; name another file")
-    with reading(path, busy_s=5.0) as source:
-        target = sqlite3.connect(copy, isolation_level=None)
-        try:
-            copy.chmod(0o600)
+    """A consistent copy of any of our databases through SQLite's backup API. Raises StoreError, OSError (FileExistsError),
+    sqlite3.Error; then there is no copy."""
+    os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    try:
+        with reading(path, busy_s=5.0) as source, closing(sqlite3.connect(copy, isolation_level=None)) as target:
             source.backup(target)
             target.execute("PRAGMA journal_mode = DELETE")
-        finally:
-            target.close()
+    except BaseException:
+        copy.unlink(missing_ok=True)
+        raise

@@ -9,8 +9,9 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter, defaultdict
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from console.core.models import base_model
 from console.errors import StoreError
 from console.store.sqlite.connect import refuse_newer, store_error, uri_of
 from console.store.sqlite.schema import SCHEMAS, ForeignFile
@@ -111,15 +112,17 @@ class SeriesSums(NamedTuple):
     tokens: tuple[int, int, int, int, int]
 
 
-def series_sums(connection: sqlite3.Connection, tier_s: int, since_s: int) -> list[SeriesSums]:
-    """Every series with calls that ended in steps of `tier_s` seconds starting at `since_s` or later."""
+def series_sums(connection: sqlite3.Connection, tier_s: int, since_s: int, until_s: int = 1 << 62) -> list[SeriesSums]:
+    """Every series with calls that ended in steps of `tier_s` seconds that start at `since_s` or later, before `until_s`."""
     query = (
         "SELECT s.feature, s.target, s.model, s.provider, s.prompt, s.prompt_version, s.served_by, s.outcome, s.band, "
         "sum(r.calls), sum(r.failed), sum(r.blocked), sum(r.input_tokens), sum(r.output_tokens), sum(r.cache_read_tokens), "
         "sum(r.cache_write_5m_tokens), sum(r.cache_write_1h_tokens) "
-        "FROM call_rollup r JOIN series s ON s.id = r.series WHERE r.tier = ? AND r.start >= ? GROUP BY r.series"
+        "FROM call_rollup r JOIN series s ON s.id = r.series WHERE r.tier = ? AND r.start >= ? AND r.start < ? "
+        "GROUP BY r.series"
     )
-    return [SeriesSums._make((*row[:12], tuple(row[12:]))) for row in connection.execute(query, (tier_s, since_s))]
+    rows = connection.execute(query, (tier_s, since_s, until_s))
+    return [SeriesSums._make((*row[:12], tuple(row[12:]))) for row in rows]
 
 
 def latencies(
@@ -196,51 +199,63 @@ class Touched(NamedTuple):
     customers: int
 
 
+CUSTOMER_STEP_S: Final = 60
+STEP_S: Final = 10
+
+
+def step_of(kind: str) -> int:
+    """The finest step, in seconds, in which calls of a kind of scope are counted."""
+    return CUSTOMER_STEP_S if kind == "customer" else STEP_S
+
+
 def touched(connection: sqlite3.Connection, since_s: int, kind: str, name: str) -> Touched:
-    """Calls of the subject and of everything, and the subject's customers, in the minutes since `since_s`."""
-    column = {"feature": "s.feature", "model": "s.model"}.get(kind)
+    """Calls of the subject and of everything, and the subject's customers, since `since_s` (customers: since that minute)."""
     (all_calls,) = connection.execute(
         "SELECT coalesce(sum(calls), 0) FROM call_rollup WHERE tier = 10 AND start >= ?", (since_s,)
     ).fetchone()
-    minute = since_s // 60 * 60
-    customer_column = {"feature": "feature", "model": "model", "customer": "customer"}.get(kind)
-    if customer_column is None:
-        where, parameters = "", (minute,)
-    else:
-        where, parameters = f"AND {customer_column} = ?", (minute, name)  # type: ignore[assignment]
+    where, names = _matching(connection, kind, name)
     customer_calls, customers = connection.execute(
-        f"SELECT coalesce(sum(calls), 0), count(DISTINCT customer) FROM customer_rollup WHERE tier = 60 AND start >= ? {where}",
-        parameters,
+        "SELECT coalesce(sum(s.calls), 0), count(DISTINCT s.customer) FROM customer_rollup s "
+        f"WHERE s.tier = 60 AND s.start >= ? {where}",
+        (since_s // CUSTOMER_STEP_S * CUSTOMER_STEP_S, *names),
     ).fetchone()
-    if kind == "all":
-        return Touched(all_calls, all_calls, customers)
-    if column is None:
+    if kind == "customer":
         return Touched(customer_calls, all_calls, customers)
     (calls,) = connection.execute(
         "SELECT coalesce(sum(r.calls), 0) FROM call_rollup r JOIN series s ON s.id = r.series "
-        f"WHERE r.tier = 10 AND r.start >= ? AND {column} = ?",
-        (since_s, name),
+        f"WHERE r.tier = 10 AND r.start >= ? {where}",
+        (since_s, *names),
     ).fetchone()
     return Touched(calls, all_calls, customers)
 
 
 def reached(connection: sqlite3.Connection, since_s: int, until_s: int, kind: str, name: str) -> int:
-    """Calls of the subject that reached the API in the steps of ten seconds from `since_s` to before `until_s`."""
-    column = {"feature": "s.feature", "model": "s.model"}.get(kind)
+    """Calls of the subject that reached the API from `since_s` to before `until_s`, both at a border of `step_of(kind)`."""
+    where, names = _matching(connection, kind, name)
     if kind == "customer":
-        (calls,) = connection.execute(
-            "SELECT coalesce(sum(calls - blocked), 0) FROM customer_rollup "
-            "WHERE tier = 60 AND start >= ? AND start < ? AND customer = ?",
-            (since_s // 60 * 60, until_s, name),
-        ).fetchone()
-        return int(calls)
-    where, parameters = ("", (since_s, until_s)) if column is None else (f"AND {column} = ?", (since_s, until_s, name))
-    (calls,) = connection.execute(
-        "SELECT coalesce(sum(r.calls), 0) FROM call_rollup r JOIN series s ON s.id = r.series "
-        f"WHERE r.tier = 10 AND r.start >= ? AND r.start < ? AND s.outcome NOT IN ('blocked', 'degraded') {where}",
-        parameters,
-    ).fetchone()
+        query = (
+            "SELECT coalesce(sum(s.calls - s.blocked), 0) FROM customer_rollup s "
+            "WHERE s.tier = 60 AND s.start >= ? AND s.start < ?"
+        )
+    else:
+        query = (
+            "SELECT coalesce(sum(r.calls), 0) FROM call_rollup r JOIN series s ON s.id = r.series "
+            "WHERE r.tier = 10 AND r.start >= ? AND r.start < ? AND s.outcome NOT IN ('blocked', 'degraded')"
+        )
+    (calls,) = connection.execute(f"{query} {where}", (since_s, until_s, *names)).fetchone()
     return int(calls)
+
+
+def _matching(connection: sqlite3.Connection, kind: str, name: str) -> tuple[str, tuple[str, ...]]:
+    """The condition, on a table called `s`, for what a switch on this scope would stop. A model is matched by what was asked
+    for, dated snapshots and other providers' ids included, exactly as the switch itself does."""
+    if kind == "model":
+        asked = [target for (target,) in connection.execute("SELECT DISTINCT target FROM series")]
+        names = tuple(target for target in asked if name in (target, base_model(target)))
+        return f"AND s.target IN ({', '.join('?' * len(names))})", names
+    if kind in ("feature", "customer"):
+        return f"AND s.{kind} = ?", (name,)
+    return "", ()
 
 
 def newest_us(connection: sqlite3.Connection) -> int | None:
@@ -250,14 +265,15 @@ def newest_us(connection: sqlite3.Connection) -> int | None:
 
 
 def seen_names(connection: sqlite3.Connection, since_s: int) -> dict[str, list[str]]:
-    """The features, models and customers with calls since then: what completion offers and what a typo is compared with."""
+    """The features, models (as asked for) and customers with calls since then: for completion, and to notice a typo."""
     names: dict[str, list[str]] = {}
     for kind, query in (
         ("feature", "SELECT DISTINCT s.feature FROM call_rollup r JOIN series s ON s.id = r.series "
          "WHERE r.tier = 3600 AND r.start >= ? ORDER BY 1 LIMIT 1000"),
-        ("model", "SELECT DISTINCT s.model FROM call_rollup r JOIN series s ON s.id = r.series "
+        ("model", "SELECT DISTINCT s.target FROM call_rollup r JOIN series s ON s.id = r.series "
          "WHERE r.tier = 3600 AND r.start >= ? ORDER BY 1 LIMIT 1000"),
         ("customer", "SELECT DISTINCT customer FROM customer_rollup WHERE tier = 3600 AND start >= ? ORDER BY 1 LIMIT 5000"),
     ):  # fmt: skip
         names[kind] = [name for (name,) in connection.execute(query, (since_s,))]
+    names["model"] = sorted({*names["model"], *map(base_model, names["model"])})
     return names

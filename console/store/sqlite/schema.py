@@ -90,8 +90,8 @@ CREATE TABLE attempt_rollup (
   PRIMARY KEY (tier, start, feature, target, model, provider, result)
 ) WITHOUT ROWID;
 CREATE TABLE customer_rollup (
-  tier INTEGER NOT NULL, start INTEGER NOT NULL, feature TEXT NOT NULL, customer TEXT NOT NULL, model TEXT NOT NULL,
-  band TEXT NOT NULL, {_SUMS}, PRIMARY KEY (tier, start, feature, customer, model, band)
+  tier INTEGER NOT NULL, start INTEGER NOT NULL, feature TEXT NOT NULL, customer TEXT NOT NULL, target TEXT NOT NULL,
+  model TEXT NOT NULL, band TEXT NOT NULL, {_SUMS}, PRIMARY KEY (tier, start, feature, customer, target, model, band)
 ) WITHOUT ROWID;
 """
 
@@ -168,8 +168,9 @@ def _migrate(connection: sqlite3.Connection, path: Path, schema: Schema) -> None
     """Applies what is pending. The connection is in autocommit; each step and its record are one transaction."""
     from sqlite_utils import Database, Migrations  # noqa: PLC0415 -- 60 ms that an up-to-date file does not need
 
-    if schema.is_wal:
-        connection.execute("PRAGMA journal_mode = WAL")
+    # For a rollback journal TRUNCATE from the first commit on: the empty journal that stays belongs to the operator, so that an
+    # application that may write into the directory cannot put one of its own there.
+    connection.execute(f"PRAGMA journal_mode = {'WAL' if schema.is_wal else 'TRUNCATE'}")
     migrations = Migrations(f"console.{schema.kind}")
     for number, script in enumerate(schema.migrations, start=1):
         migrations(name=f"{schema.kind}_{number}")(_step(script, number, schema))

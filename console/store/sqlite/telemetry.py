@@ -113,7 +113,7 @@ class TelemetryWriter:
                 _add(
                     connection,
                     "customer_rollup",
-                    ("tier", "start", "feature", "customer", "model", "band"),
+                    ("tier", "start", "feature", "customer", "target", "model", "band"),
                     _SUM_COLUMNS,
                     _sum_rows(rollups.customers),
                 )

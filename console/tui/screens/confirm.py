@@ -304,6 +304,8 @@ class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
         seen = self._seen
         if seen is None:
             return f"{done}: written, not read back yet"
+        if seen.problem is not None:
+            return f"{done}: written; telemetry cannot tell who follows"
         if not seen.live:
             return f"{done}: written; no process is live to follow it"
         time_words = f", {words.duration(self._followed_ms / 1000)}" if self._followed_ms is not None else ""
@@ -311,7 +313,7 @@ class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
 
     def _result_rows(self, applied: Applied) -> list[Row]:
         seen = self._seen
-        is_whole = seen is not None and (seen.is_complete or not seen.live)
+        is_whole = seen is not None and seen.problem is None and (seen.is_complete or not seen.live)
         title = self._preview.title if self._preview is not None else applied.subject
         rows = [row((line(title, 60), "bold"), (f"  by {line(applied.actor, 30)} {words.clock(applied.at)}", "dim"))]
         if applied.expires_at is not None:
@@ -324,6 +326,7 @@ class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
             rows += [row((f"▲ not yet: {_process(process)}", "warn")) for process in seen.laggards[:4]]
             if len(seen.laggards) > 4:
                 rows.append(row((f"  and {len(seen.laggards) - 4} more", "warn")))
+            rows += [row((f"▲ silent, cannot tell: {_process(process)}", "warn")) for process in seen.silent[:2]]
         if self._is_late and not is_whole:
             rows.append(row(("after 10 s not all follow: see : processes", "crit")))
         undo: tuple[object, ...] = (("u", "key"), " undoes it  ") if applied.act != "undo" else ()
