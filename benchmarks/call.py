@@ -20,6 +20,8 @@ import anthropic
 import httpx2
 
 from console import Console
+from console.ops.installation import install
+from console.store.configuration import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,6 +141,8 @@ def main() -> None:
     chunks = stream_chunks()
     sizes = {"1 KB": 1, "1 MB in 400 messages": 400}
     with tempfile.TemporaryDirectory() as data, Console(data=data, service="benchmark") as console:
+        install(load_settings(None, data).locations)  # what `console init` does
+        time.sleep(0.2)
         tags = console.tags(feature="support-reply", customer="acme")
         variants = {
             "bare": (client([], chunks), None),

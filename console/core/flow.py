@@ -12,7 +12,7 @@ The flow ends with a *verdict*. A kill switch is read by the wire before every a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -73,6 +73,9 @@ class Serve(NamedTuple):
     """The caller gets the answer in hand, good or bad, or the failure in hand."""
 
 
+SERVE: Final = Serve()
+
+
 class Refuse(NamedTuple):
     """The caller gets the feature's defined text, or `CallBlocked`."""
 
@@ -88,4 +91,4 @@ def call_flow(chain: tuple[str, ...]) -> Generator[Effect, Reply, Verdict]:
     reply = yield Send(target)
     if isinstance(reply, Stopped):
         return Refuse(reply.switch)
-    return Serve()
+    return SERVE

@@ -1,12 +1,14 @@
 """What a response body says of itself while it passes by: usage, stop reason, first token, and whether it was whole. Pure.
 
-Fed with the bytes that the caller reads; looks for the few events that matter with a substring test, so that the deltas in
-between cost no JSON.
+On the caller's path a chunk is only kept by reference, and looked into until the first content has come; after that a chunk
+costs one append. When the body has ended, `close` cuts much of it down to the few events that carry facts, and `finish`, in the
+recorder's thread, parses them.
 """
 
 from __future__ import annotations
 
 import json
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from console.core.calls import Usage
@@ -15,23 +17,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_HELD: Final = 256 * 1024
-"""Bytes of one event, or of one plain JSON answer, that are held to be parsed; more is let pass unread."""
+"""Bytes of a plain JSON answer that are kept to be parsed; more is let pass unread."""
+MAX_CHUNKS: Final = 512
+"""So many of the last chunks are kept: what counts stands at a stream's end, within 512 bytes should it come byte by byte."""
 
+FEW_CHUNKS: Final = 64
+"""About 10 KB of a stream; cutting them down would cost the caller 15 us."""
+
+_CONTENT: Final = b"event: content_block"
+_FIRST_CONTENT: Final = b"content_block_delta"
 _MARKS: Final = (b'"message_', b'"error"')
 """What stands in the events that carry facts. In the text of a delta quotes are escaped, so it hardly ever stands there."""
 
 
 class Observation:
-    """Collects what matters of one body. `feed` never raises and looks at a usual delta with three substring tests; what it
-    keeps (the two or three events that carry facts) is parsed by `finish`, off the caller's path."""
+    """Collects what matters of one body. Nothing here raises.
+
+    A reader appends each chunk to `chunks`, and calls `begin` with it until that answers False; `feed` does both.
+    """
 
     __slots__ = (
-        "_held",
-        "_held_bytes",
+        "_events",
+        "_head",
         "_is_sse",
-        "_kept",
-        "_kept_bytes",
         "_usage",
+        "chunks",
         "error",
         "first_content_at",
         "is_blind",
@@ -43,15 +53,14 @@ class Observation:
 
     def __init__(self, *, is_sse: bool) -> None:
         self._is_sse = is_sse
-        self._held: list[bytes] = []
-        self._held_bytes = 0
-        self._kept: list[bytes] = []
-        self._kept_bytes = 0
+        self._head = b""
+        self._events: list[bytes] = []
         self._usage: dict[str, object] = {}
+        self.chunks: deque[bytes] = deque(maxlen=MAX_CHUNKS)
         self.is_blind = False
         """There was more than could be held: whether the body is whole cannot be told."""
         self.first_content_at: int | None = None
-        """The `now` of the first chunk with a content delta."""
+        """The clock when the first chunk with content came."""
         self.is_whole = False
         """message_stop has passed, or the plain JSON was complete."""
         self.error: str | None = None
@@ -60,53 +69,58 @@ class Observation:
         self.usage: Usage | None = None
 
     def feed(self, chunk: bytes, clock: Callable[[], int]) -> None:
-        """Takes the next bytes. `clock` (any steady unit) is read once, at the first content."""
-        if self._is_sse and not self._held and chunk.endswith(b"\n\n"):
-            if b'"message_' in chunk or b'"error"' in chunk:
-                for event in chunk.split(b"\n\n"):  # only what carries facts: what is kept waits in the recorder's queue
-                    if any(mark in event for mark in _MARKS):
-                        self._keep(event)
-            if self.first_content_at is None and b"content_block_delta" in chunk:
-                self.first_content_at = clock()
-        elif not self.is_blind:
-            self._hold(chunk, clock)
+        """Takes the next bytes. `clock` (any steady unit) is read while the first content has not come."""
+        self.chunks.append(chunk)
+        if self._is_sse and self.first_content_at is None:
+            self.begin(chunk, clock())
 
-    def _hold(self, chunk: bytes, clock: Callable[[], int]) -> None:
-        """Bytes that end inside an event, or belong to a plain answer."""
-        self._held.append(chunk)
-        self._held_bytes += len(chunk)
-        if self._held_bytes > MAX_HELD:
-            self._held, self.is_blind = [], True
-        elif self._is_sse and b"\n" in chunk:
-            data = b"".join(self._held).replace(b"\r\n", b"\n")
-            whole, mark, rest = data.rpartition(b"\n\n")
-            if mark:
-                self._held, self._held_bytes = [], 0
-                for event in whole.split(mark):
-                    self.feed(event + mark, clock)
-                if rest:
-                    self._held, self._held_bytes = [rest], len(rest)
+    def begin(self, chunk: bytes, now: int) -> bool:
+        """Looks for the start of the message and its first content in a chunk that came at `now`; False when it has what it
+        wants, and need not be called again."""
+        if not self._is_sse:
+            return False
+        head = self._head + chunk
+        if _FIRST_CONTENT in head:
+            self.first_content_at = now
+        elif len(head) <= MAX_HELD:
+            self._head = head
+            return True
+        self._head = head[: head.find(b"content_block")] if b"content_block" in head else head[:MAX_HELD]
+        return False
 
-    def _keep(self, data: bytes) -> None:
-        self._kept_bytes += len(data)
-        if self._kept_bytes <= MAX_HELD:
-            self._kept.append(data)
-        else:
-            self.is_blind = True
+    def close(self) -> None:
+        """The body has ended. Much of it is cut down to what carries facts at once, because it may wait in the recorder's queue
+        for a while; the few chunks of a short stream are left as they are for `finish`."""
+        if not self._is_sse or len(self.chunks) > FEW_CHUNKS:
+            self._cut_down()
+
+    def _cut_down(self) -> None:
+        data = b"".join(self.chunks)
+        self.chunks.clear()
+        if not self._is_sse:
+            self.is_blind = len(data) > MAX_HELD
+            self._events = [] if self.is_blind else [data]
+            return
+        head, self._head = self._head, b""
+        if not data.startswith(head):  # so long that its start was not kept
+            data = head + b"\n\n" + data
+        if b"\r" in data:
+            data = data.replace(b"\r\n", b"\n")
+        first, last = data.find(_CONTENT), data.rfind(_CONTENT)
+        around = data if first < 0 else data[:first] + b"\n\n" + data[last:]
+        self._events = [event for event in around.split(b"\n\n") if any(mark in event for mark in _MARKS)]
 
     def finish(self) -> None:
-        """The body has ended: what was kept is parsed now. Works once; never raises."""
-        if self._is_sse:
-            kept, self._kept = self._kept, []
-            for event in kept:
-                document = _json(b"".join(line[5:] for line in event.split(b"\n") if line.startswith(b"data:")))
-                if document is not None:
-                    self._read_event(document)
-        else:
-            held, self._held = self._held, []
-            document = _json(b"".join(held))
+        """Parses what `close` has left. Works once."""
+        if self.chunks:
+            self._cut_down()
+        events, self._events = self._events, []
+        for event in events:
+            if self._is_sse:
+                event = b"".join(line[5:] for line in event.split(b"\n") if line.startswith(b"data:"))  # noqa: PLW2901
+            document = _json(event)
             if document is not None:
-                self._read_plain(document)
+                (self._read_event if self._is_sse else self._read_plain)(document)
         self.usage = usage_of(self._usage) if self._usage else None
 
     def _read_plain(self, document: dict[str, object]) -> None:

@@ -1,10 +1,10 @@
-"""The control snapshot of a process: what is in force, kept current at the cost of one compare of four bytes a call.
+"""The control snapshot of a process: what is in force, kept current at the cost of one compare of eight bytes a call.
 
-Theory of operation. `current()` is what a call uses: when the change counter is the one that was loaded, that is all. When it
-differs, one thread reloads and the others wait for it, at most LOCK_S; a reading that fails leaves the last snapshot in force
-(*fail-static*) and is repeated only when the file or its journal has changed since. `tick()` is called by the watcher twenty
-times a second for what no counter shows: a file that appeared, vanished or was replaced, the break-glass directories, an
-idle process.
+Theory of operation. `current()` is what a call uses: while the bell says what it said when the snapshot was loaded, that is
+all. Otherwise it looks at the change counter of control.db, which has the last word. When that differs, one thread reloads and
+the others wait for it, at most LOCK_S; a reading that fails leaves the last snapshot in force (*fail-static*) and is repeated
+only when the file or its journal has changed since. `tick()` is called by the watcher twenty times a second for what no bell
+tells: a file that appeared, vanished or was replaced, somebody else's commit, the break-glass directories, an idle process.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from console.core.control import EMPTY, ControlRefused, ControlState, merge
 from console.errors import StoreBusy, StoreError
 from console.runtime.clock import steady_us
+from console.store.bell import LENGTH, Listener
 from console.store.breakglass import broken_glass
 from console.store.kept import keep, read_kept
 from console.store.sqlite.control import read_control
@@ -55,6 +56,10 @@ class SnapshotHolder:
         self._locations = locations
         self._lock = threading.Lock()
         self._counter = ChangeCounter(locations.control)
+        self._bell = Listener(locations.control)
+        self._bell.follow()
+        self._heard: bytes | None = None
+        """What the bell said when the snapshot was known to be current; never equal while a reading has failed."""
         self._seen: bytes | None = None
         self._failed: Signature | None = None
         self._loaded: Signature | None = None
@@ -71,11 +76,22 @@ class SnapshotHolder:
 
     def current(self) -> Snapshot:
         """The snapshot in force for a call that starts now."""
-        seen = self._counter.value()
-        if seen == self._seen and (seen is not None or self._counter.is_absent()):
+        page = self._bell.page
+        if page is not None and page[:LENGTH] == self._heard:
             return self.snapshot
-        if self._failed is None or self._counter.signature() != self._failed:
+        return self._look()
+
+    def _look(self) -> Snapshot:
+        """The same with a look at control.db's change counter."""
+        heard = self._bell.value()  # before everything else: an act that rings from here on is looked at again
+        seen = self._counter.value()
+        if not (seen == self._seen and (seen is not None or self._counter.is_absent())) and (
+            self._failed is None or self._counter.signature() != self._failed
+        ):
             self._reload()
+            seen = self._counter.value()
+        if seen == self._seen and self._failed is None:
+            self._heard = heard
         return self.snapshot
 
     def tick(self) -> None:
@@ -93,7 +109,8 @@ class SnapshotHolder:
             self._recheck_due_us = now + RECHECK_EVERY_US
             if self._failed is not None or self._counter.is_wal() or self._counter.signature() != self._loaded:
                 self._reload()
-        self.current()
+        self._bell.follow()
+        self._look()
 
     def before_fork(self) -> threading.Lock | None:
         """The lock that keeps this process from reading control.db, to be released after the fork; None when a reading hangs.

@@ -5,7 +5,6 @@ A body reports its end once, however it ends: read out, broken, closed early, or
 
 from __future__ import annotations
 
-from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, cast
 
 import httpx2
@@ -28,14 +27,13 @@ class ObservedBody(httpx2.SyncByteStream):
         return getattr(self._body, "elapsed", None)
 
     def __iter__(self) -> Iterator[bytes]:
-        call, watch = self._call, self._call.watcher()
+        call = self._call
+        keep, begin = call.watchers()
         try:
             for chunk in self._body:
-                try:
-                    watch(chunk, perf_counter_ns)
-                except Exception as error:  # noqa: BLE001 -- the bytes must reach the caller whatever they are
-                    call.blind(error)
-                    watch = call.watcher()
+                keep(chunk)
+                if begin is not None and not begin(chunk):
+                    begin = None
                 yield chunk
         except Exception as error:
             call.broke(error)
@@ -64,14 +62,13 @@ class AsyncObservedBody(httpx2.AsyncByteStream):
         return getattr(self._body, "elapsed", None)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        call, watch = self._call, self._call.watcher()
+        call = self._call
+        keep, begin = call.watchers()
         try:
             async for chunk in self._body:
-                try:
-                    watch(chunk, perf_counter_ns)
-                except Exception as error:  # noqa: BLE001 -- the bytes must reach the caller whatever they are
-                    call.blind(error)
-                    watch = call.watcher()
+                keep(chunk)
+                if begin is not None and not begin(chunk):
+                    begin = None
                 yield chunk
         except Exception as error:
             call.broke(error)

@@ -116,14 +116,25 @@ class Call:
         if "text/event-stream" in content_type or "json" in content_type:
             self._observation = Observation(is_sse="text/event-stream" in content_type)
 
-    def watcher(self) -> Callable[[bytes, Callable[[], int]], None]:
-        """What takes the bytes on their way to the caller."""
-        return _ignore if self._observation is None else self._observation.feed
+    def watchers(self) -> tuple[Callable[[bytes], None], Callable[[bytes], bool] | None]:
+        """What takes every chunk on its way to the caller, and what takes it too until it answers False. Neither raises."""
+        observation = self._observation
+        return (_ignore, None) if observation is None else (observation.chunks.append, self._begin)
 
-    def blind(self, error: Exception) -> None:
-        """Observing has failed with `error`: what the body said is not known."""
-        self._observation = None
-        self._runtime.swallow(error)
+    def read_at_once(self, content: bytes) -> None:
+        """A whole body that was read already."""
+        if self._observation is not None:
+            self._observation.feed(content, perf_counter_ns)
+        self.read_out()
+
+    def _begin(self, chunk: bytes) -> bool:
+        observation = self._observation
+        try:
+            return observation is not None and observation.begin(chunk, perf_counter_ns())
+        except Exception as error:  # noqa: BLE001 -- the bytes must reach the caller whatever they are
+            self._observation = None
+            self._runtime.swallow(error)
+            return False
 
     def read_out(self) -> None:
         """The body has ended by itself."""
@@ -155,6 +166,8 @@ class Call:
                 self.request.retries_taken,
             )
             del self.request
+            if self._observation is not None:
+                self._observation.close()
             if not self.is_batch:
                 self._runtime.record(self)
         except Exception as error:  # noqa: BLE001 -- the caller may be in the middle of reading, closing or being cancelled
@@ -242,7 +255,7 @@ def _usage(usage: Any) -> Usage | None:
     )
 
 
-def _ignore(chunk: bytes, clock: Callable[[], int]) -> None:
+def _ignore(chunk: bytes) -> None:
     pass
 
 

@@ -24,9 +24,8 @@ _POSTED: Final = {"/v1/messages": Endpoint.MESSAGES, "/v1/messages/batches": End
 
 def endpoint_of(method: str, url: str) -> Endpoint:
     """The endpoint of a request as the SDK names it before a provider rewrites it; a query such as `?beta=true` is no part."""
-    if method.lower() != "post":
-        return Endpoint.OTHER
-    return _POSTED.get(url if "?" not in url else url.partition("?")[0], Endpoint.OTHER)
+    found = _POSTED.get(url) or _POSTED.get(url.partition("?")[0])
+    return found if found is not None and method in ("post", "POST") else Endpoint.OTHER
 
 
 def tags(*, feature: str | None = None, customer: str | None = None, session: str | None = None) -> dict[str, str]:

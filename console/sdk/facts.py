@@ -26,10 +26,9 @@ def without_tags(request: APIRequest, *, omits_defaults: bool = True) -> tuple[A
     headers: dict[str, Any] = {}
     found: dict[str, str] = {}
     for name, value in request.headers.items():
-        lowered = name.lower()
-        if lowered in _OMITTED:
+        if name in _OMITTED or name.lower() in _OMITTED:
             if isinstance(value, str):
-                found[lowered] = value
+                found[name.lower()] = value
         else:
             headers[name] = value
     if omits_defaults:
@@ -61,16 +60,24 @@ def facts_of(body: object, tags: Mapping[str, str]) -> Facts:
         fallbacks = body.get("fallbacks")  # beta: the API itself may serve the call with one of these
         if isinstance(fallbacks, list | tuple):
             models += tuple(clean_name(str(hop.get("model"))) for hop in fallbacks if isinstance(hop, dict))
-    return tagged(tags)._replace(models=models, is_streamed=is_streamed)
+    return _facts(tags, models, is_streamed=is_streamed)
 
 
 def tagged(tags: Mapping[str, str]) -> Facts:
     """The facts that the tags alone tell."""
+    return _facts(tags, ("unknown",), is_streamed=False)
+
+
+def _facts(tags: Mapping[str, str], models: tuple[str, ...], *, is_streamed: bool) -> Facts:
     customer, session = tags.get(TAG_CUSTOMER), tags.get(TAG_SESSION)
     return Facts(
         clean_name(tags.get(TAG_FEATURE) or DEFAULT_FEATURE),
         None if customer is None else clean_name(customer),
         None if session is None else clean_name(session),
+        None,
+        None,
+        models,
+        is_streamed,
     )
 
 

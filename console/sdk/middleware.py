@@ -7,7 +7,6 @@ and the switch is instrumentation: an exception in it is counted, logged once an
 from __future__ import annotations
 
 import logging
-from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from weakref import ref
 
@@ -59,7 +58,7 @@ class ConsoleMiddleware(Middleware):
             self._fail(call, wire.error)
             raise wire.error
         self._look(call, wire.response, call_next, message=_parsed(wire.response))
-        return cast("APIResponse[Any]", wire.response)
+        return wire.response
 
     async def handle_async(self, request: APIRequest, call_next: AsyncCallNext) -> AsyncAPIResponse[Any]:
         """One passage of an asynchronous client's request."""
@@ -75,7 +74,7 @@ class ConsoleMiddleware(Middleware):
             raise wire.error
         message = await _async_parsed(wire.response)
         self._look(call, wire.response, call_next, message=message, is_async=True)
-        return cast("AsyncAPIResponse[Any]", wire.response)
+        return wire.response
 
     def _begin(self, request: APIRequest, call_next: Any) -> Call | _Passing:
         """The call behind a request, or the request to be passed on when it is none of ours. Never raises."""
@@ -89,11 +88,12 @@ class ConsoleMiddleware(Middleware):
             self._runtime.swallow(error)
             stripped = request
         try:
-            endpoint = endpoint_of(request.method, request.url)
+            options = request.options
+            endpoint = endpoint_of(options.method, options.url)
             if endpoint is Endpoint.OTHER:
                 return _Passing(stripped)
             is_batch = endpoint is Endpoint.BATCHES
-            facts = batch_facts(request.json, tags) if is_batch else facts_of(request.json, tags)
+            facts = (batch_facts if is_batch else facts_of)(options.json_data, tags)
         except Exception as error:  # noqa: BLE001 -- a kill of everything must still hold
             self._runtime.swallow(error)
             is_batch, facts = False, tagged(tags)
@@ -141,15 +141,14 @@ class ConsoleMiddleware(Middleware):
             if self._known(call_next) is None:
                 self._learn(call, response, call_next)
             call.answered(http)
-            if is_unread(response):
+            if message is not None:  # read and parsed: most calls
+                call.served(message)
+            elif is_unread(http):
                 call.observing(http.headers.get("content-type", ""))
                 observe(response, call, is_async=is_async)
-            elif message is not None:
-                call.served(message)
             elif http.is_success:  # the SDK will not make sense of it either, or the caller's own parser will not
                 call.observing("application/json")
-                call.watcher()(http.content, perf_counter_ns)
-                call.read_out()
+                call.read_at_once(http.content)
             else:
                 call.failed(_error_type(http))
         except Exception as error:  # noqa: BLE001 -- the answer is here: nothing may come between it and the caller
@@ -195,7 +194,7 @@ class _Passing:
 def _is_parseable(response: Any) -> bool:
     """Whether parsing now is work that the SDK does anyway, and keeps: a whole, successful, plain answer."""
     http = getattr(response, "http_response", None)
-    return http is not None and http.is_closed and http.is_success
+    return http is not None and http.is_closed and http.status_code < 300
 
 
 def _parsed(response: Any) -> Any:

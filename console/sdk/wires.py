@@ -13,7 +13,7 @@ from console.core.flow import Answered, Discard, Discarded, Effect, Failed, Repl
 from console.sdk.call import Call, kind_of
 
 if TYPE_CHECKING:
-    from anthropic import AsyncCallNext, CallNext
+    from anthropic import APIResponse, AsyncAPIResponse, AsyncCallNext, CallNext
 
 LOOK_S: Final = 0.05
 """How often a pause looks at the kill switch."""
@@ -24,7 +24,7 @@ class SyncWire:
 
     def __init__(self, call: Call, call_next: CallNext) -> None:
         self._call, self._call_next = call, call_next
-        self.response: Any = None
+        self.response: APIResponse[Any]
         self.error: Exception | None = None
 
     def perform(self, effect: Effect) -> Reply:
@@ -47,7 +47,7 @@ class SyncWire:
         assert type(effect) is Discard  # noqa: S101 -- the union is closed
         with suppress(Exception):  # reading out only saves the connection
             self.response.http_response.read()
-        self.response = None
+        del self.response
         return Discarded()
 
     def _wait(self, seconds: float) -> Reply:
@@ -65,7 +65,7 @@ class AsyncWire:
 
     def __init__(self, call: Call, call_next: AsyncCallNext) -> None:
         self._call, self._call_next = call, call_next
-        self.response: Any = None
+        self.response: AsyncAPIResponse[Any]
         self.error: Exception | None = None
 
     async def perform(self, effect: Effect) -> Reply:
@@ -88,7 +88,7 @@ class AsyncWire:
         assert type(effect) is Discard  # noqa: S101 -- the union is closed
         with suppress(Exception):  # reading out only saves the connection
             await self.response.http_response.aread()
-        self.response = None
+        del self.response
         return Discarded()
 
     async def _wait(self, seconds: float) -> Reply:
@@ -101,7 +101,6 @@ class AsyncWire:
         return Woken()
 
 
-def is_unread(response: Any) -> bool:
+def is_unread(http: Any) -> bool:
     """Whether the caller is going to read the body: a stream, or `with_streaming_response`."""
-    http = getattr(response, "http_response", None)
     return isinstance(http, httpx2.Response) and not http.is_closed and not http.is_stream_consumed

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from console.core.calls import Usage
-from console.core.observation import MAX_HELD, Observation, usage_of
+from console.core.observation import MAX_CHUNKS, Observation, usage_of
 
 USAGE = {"input_tokens": 10, "output_tokens": 1, "cache_read_input_tokens": 5, "cache_creation_input_tokens": 7}
 START = {"type": "message_start", "message": {"model": "m", "usage": USAGE}}
@@ -44,6 +44,7 @@ def fed(pieces: list[bytes], *, is_sse: bool = True) -> Observation:
     ticks = count(1)
     for piece in pieces:
         seen.feed(piece, lambda: next(ticks))
+    seen.close()
     seen.finish()
     return seen
 
@@ -121,10 +122,29 @@ def test_events_of_any_form_are_survived(value: Any, kind: str) -> None:
 
 @pytest.mark.parametrize("is_sse", [True, False])
 def test_what_cannot_be_held_is_let_pass_in_bounded_memory(is_sse: bool) -> None:
-    seen = fed([b"x" * 65_536] * (MAX_HELD // 65_536 + 20), is_sse=is_sse)
-    assert seen.is_blind
+    seen = Observation(is_sse=is_sse)
+    for _ in range(3 * MAX_CHUNKS):
+        seen.feed(b"x" * 1_024, lambda: 0)
+    assert len(b"".join(seen.chunks)) <= MAX_CHUNKS * 1_024
+    seen.close()
+    assert not seen.chunks
+    assert sum(map(len, seen._events)) == 0
+    seen.finish()
     assert not seen.is_whole
-    assert len(b"".join(seen._held)) <= MAX_HELD
+    assert seen.is_blind or is_sse
+
+
+def test_a_stream_of_more_chunks_than_are_kept_still_tells_its_start_and_its_end() -> None:
+    seen = Observation(is_sse=True)
+    whole = sse(*EVENTS)
+    start, end = whole.find(b"event: content_block_stop"), len(whole)
+    deltas = b'event: content_block_delta\ndata: {"type":"content_block_delta","delta":{"text":"\\"message_ error"}}\n\n'
+    for piece in (whole[:start], *([deltas] * (2 * MAX_CHUNKS)), whole[start:end]):
+        seen.feed(piece, lambda: 0)
+    seen.close()
+    seen.finish()
+    assert seen.is_whole
+    assert told(seen) == told(fed([whole]))
 
 
 def test_a_later_total_replaces_the_one_before() -> None:

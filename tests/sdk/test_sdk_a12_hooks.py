@@ -32,7 +32,7 @@ RECORDING = (
     "console.sdk.call.Call.answered",
     "console.sdk.middleware.observe",
     "console.sdk.middleware.is_unread",
-    "console.core.observation.Observation.feed",
+    "console.core.observation.Observation.begin",
     "console.sdk.middleware._is_parseable",
     "console.core.observation.Observation.finish",
     "console.sdk.call.AttemptEnd",
@@ -56,7 +56,7 @@ def _break(hook: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def _touches(hook: str, shape: Shape) -> bool:
     """Whether a healthy call of this shape comes past the hook."""
     is_read_by_the_caller = shape.is_streamed or shape.name.startswith("unread")
-    if "bservation" in hook or hook.endswith(".observe"):
+    if "bservation" in hook or hook.endswith((".observe", ".is_unread")):
         return is_read_by_the_caller
     return True
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from console.core.audit import FIRST_HASH, AuditRow
 from console.core.control import ControlRow, next_version
 from console.errors import ActConflict, StoreError
+from console.store.bell import ring
 from console.store.sqlite.connect import BY_HAND, FILE_ERRORS, reading, refuse_newer, store_error, transaction
 from console.store.sqlite.schema import SCHEMAS, ForeignFile, open_current
 
@@ -87,8 +88,8 @@ def _writing(path: Path) -> Iterator[sqlite3.Connection]:
 
 def create_control(path: Path) -> None:
     """Makes an empty control.db unless there is one. Raises StoreError."""
-    with _writing(path):
-        pass
+    with _writing(path), suppress(OSError):
+        ring(path, 0)
 
 
 def write_change(path: Path, change: Change) -> ControlRow:
@@ -99,6 +100,8 @@ def write_change(path: Path, change: Change) -> ControlRow:
     with _writing(path) as connection:
         with transaction(connection):
             row = _apply(connection, change)
+        with suppress(OSError):  # a full disk, say: then the processes' watchers notice the commit within 50 ms
+            ring(path, row.version)
         stored = connection.execute(f"SELECT {_CONTROL_COLUMNS} FROM control WHERE key = ?", (row.key,)).fetchone()
     if stored is None or ControlRow(*stored) != row:
         raise StoreError(f"{path}: the act was written but reads back differently; run `console audit verify`")
