@@ -125,6 +125,8 @@ class _Window:
 
     recent: list[reads.SeriesSums]
     minute: list[reads.SeriesSums]
+    minute_s: int
+    """What `minute` spans: less than a minute while nothing older was recorded."""
     today: list[reads.SeriesSums]
     known: list[str]
     feature_buckets: Mapping[str, Counter[int]]
@@ -133,7 +135,7 @@ class _Window:
 
     @classmethod
     def empty(cls) -> _Window:
-        return cls([], [], [], [], {}, {}, {})
+        return cls([], [], RATE_WINDOW_S, [], [], {}, {}, {})
 
 
 def _window(connection: sqlite3.Connection, now_s: int) -> _Window:
@@ -143,6 +145,7 @@ def _window(connection: sqlite3.Connection, now_s: int) -> _Window:
     return _Window(
         recent=reads.series_sums(connection, 10, since),
         minute=reads.series_sums(connection, 10, until - RATE_WINDOW_S, until),
+        minute_s=min(max(until - (reads.first_step(connection) or 0), 10), RATE_WINDOW_S),
         today=reads.series_sums(connection, 3600, now_s // DAY_S * DAY_S),
         known=reads.seen_names(connection, (now_s - DAY_S) // 3600 * 3600)["feature"],
         feature_buckets=by_feature,
@@ -160,7 +163,7 @@ def _features(window: _Window, prices: Prices, engaged: tuple[Switch, ...]) -> t
         _feature(
             name,
             recent.get(name, []),
-            sum(row.calls for row in minute.get(name, []) if row.outcome not in ("blocked", "degraded")),
+            sum(row.calls for row in minute.get(name, []) if row.outcome not in ("blocked", "degraded")) * 60 / window.minute_s,
             cost_of(today.get(name, []), prices),
             window.feature_buckets.get(name, Counter()),
             switches.get(ALL) or switches.get(Scope("feature", name)),
@@ -179,7 +182,7 @@ def _by_feature(sums: Iterable[reads.SeriesSums]) -> dict[str, list[reads.Series
 def _feature(
     name: str,
     rows: list[reads.SeriesSums],
-    calls_per_min: int,
+    calls_per_min: float,
     cost: tuple[float | None, tuple[str, ...]],
     buckets: Counter[int],
     killed: Switch | None,
@@ -197,7 +200,7 @@ def _feature(
     return FeatureView(
         feature=name,
         calls_5m=sum(row.calls for row in rows),
-        calls_per_min=float(calls_per_min),
+        calls_per_min=calls_per_min,
         failed_5m=failed,
         blocked_5m=sum(row.blocked for row in rows),
         error_rate=failed / answered if answered else None,

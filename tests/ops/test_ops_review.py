@@ -175,3 +175,13 @@ def test_a_backup_that_fails_leaves_nothing_behind(places: Locations, tmp_path: 
     with pytest.raises(StoreError):
         back_up_file(places, "telemetry", copy)
     assert not copy.exists()
+
+
+def test_a_rate_of_the_first_minute_is_not_told_too_low(places: Locations) -> None:
+    base = now_us() // (60 * US) * 60 * US
+    writer = TelemetryWriter(places.telemetry)
+    for second in range(20):
+        write(writer, calls(2, started_us=base + second * US, duration_us=1))
+    writer.close()
+    (feature,) = desk_in(places, clock_us=lambda: base + 20 * US).status().features
+    assert feature.calls_per_min == 120.0

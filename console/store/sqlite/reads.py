@@ -258,6 +258,12 @@ def _matching(connection: sqlite3.Connection, kind: str, name: str) -> tuple[str
     return "", ()
 
 
+def first_step(connection: sqlite3.Connection) -> int | None:
+    """The start, in UTC seconds, of the oldest step of ten seconds that is kept, or None."""
+    (start,) = connection.execute("SELECT min(start) FROM call_rollup WHERE tier = 10").fetchone()
+    return None if start is None else int(start)
+
+
 def newest_us(connection: sqlite3.Connection) -> int | None:
     """When the newest heartbeat was written, or None."""
     (at,) = connection.execute("SELECT max(at) FROM process").fetchone()
