@@ -47,13 +47,23 @@ class Call:
     _stop_reason: Any = None
     _usage: Any = None
 
-    def __init__(self, runtime: Runtime, request: APIRequest, facts: Facts, max_retries: int, *, is_batch: bool) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        request: APIRequest,
+        facts: Facts,
+        max_retries: int,
+        *,
+        is_batch: bool,
+        is_client_known: bool = False,
+    ) -> None:
         self._started_ns = perf_counter_ns()
         self._started_us = time_ns() // 1000
         self._runtime = runtime
         self.request = request
         self.facts = facts
         self.is_batch = is_batch
+        self.is_client_known = is_client_known
         self._max_retries = max_retries
 
     def stopped_by(self) -> Switch | None:

@@ -98,7 +98,7 @@ class ConsoleMiddleware(Middleware):
             self._runtime.swallow(error)
             is_batch, facts = False, tagged(tags)
         max_retries = self._max_retries if client is None else client.max_retries
-        return Call(self._runtime, stripped, facts, max_retries, is_batch=is_batch)
+        return Call(self._runtime, stripped, facts, max_retries, is_batch=is_batch, is_client_known=client is not None)
 
     def _refuse(self, call: Call, refused: Refuse, *, is_async: bool = False) -> Any:
         """The defined text, or CallBlocked. A batch has no text: what it would return is not an answer."""
@@ -138,7 +138,7 @@ class ConsoleMiddleware(Middleware):
             if http is None:  # another middleware below answered with a finished value
                 call.served(response)
                 return
-            if self._known(call_next) is None:
+            if not call.is_client_known:
                 self._learn(call, response, call_next)
             call.answered(http)
             if message is not None:  # read and parsed: most calls
