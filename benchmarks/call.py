@@ -12,6 +12,8 @@ import gc
 import json
 import random
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from typing import TYPE_CHECKING, Any
@@ -134,12 +136,26 @@ def measure(work: Callable[..., None], variants: dict[str, tuple[Any, Any]], mes
               f"   wall added {added[1]:+7.1f}")  # fmt: skip
 
 
+SECTIONS = {
+    "plain call, 1 KB": (plain, 1, 1),
+    "plain call, 1 MB in 400 messages": (plain, 400, 8),
+    "stream of 36 events, 1 KB": (streamed, 1, 2),
+}
+"""What is called, with how many messages, and by how much fewer rounds."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3000)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--section", choices=list(SECTIONS))
+    arguments = parser.parse_args()
+    if arguments.section is None:
+        for section in SECTIONS:  # each in a process of its own: what one leaves in the heap and the caches is no other's cost
+            command = [sys.executable, "-m", "benchmarks.call", "--rounds", str(arguments.rounds), "--section", section]
+            subprocess.run(command, check=True)
+        return
+    work, count, fewer = SECTIONS[arguments.section]
     chunks = stream_chunks()
-    sizes = {"1 KB": 1, "1 MB in 400 messages": 400}
     with tempfile.TemporaryDirectory() as data, Console(data=data, service="benchmark") as console:
         install(load_settings(None, data).locations)  # what `console init` does
         time.sleep(0.2)
@@ -150,13 +166,10 @@ def main() -> None:
             "empty": (client([Empty()], chunks), None),
             "console": (client([console.middleware], chunks), tags),
         }
-        for label, count in sizes.items():
-            text = "x" * (1000 if count == 1 else 2600)
-            messages = [{"role": "user" if n % 2 == 0 else "assistant", "content": text} for n in range(count + 1 - count % 2)]
-            print(f"plain call, {label}:")
-            measure(plain, variants, messages, rounds if count == 1 else max(200, rounds // 8))
-        print("stream of 36 events, 1 KB:")
-        measure(streamed, variants, [{"role": "user", "content": "x" * 1000}], max(200, rounds // 2))
+        text = "x" * (1000 if count == 1 else 2600)
+        messages = [{"role": "user" if n % 2 == 0 else "assistant", "content": text} for n in range(count + 1 - count % 2)]
+        print(f"{arguments.section}:", flush=True)
+        measure(work, variants, messages, max(200, arguments.rounds // fewer))
 
 
 if __name__ == "__main__":
