@@ -11,6 +11,8 @@ import pytest
 from herds import Herd, herd_of
 from store_tools import now_us, report, until
 
+from console.ops.installation import install
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -83,6 +85,7 @@ def test_a9_a_break_glass_file_kills_within_a_second_while_control_db_is_corrupt
     words = () if name == "all" else (name,)
     directory = herd.places.kill_directories[0]
     directory.mkdir(exist_ok=True)
+    install(herd.places)
     whole = herd.places.control.read_bytes()
     herd.places.control.write_bytes(os.urandom(len(whole)))
     try:
