@@ -121,10 +121,11 @@ class Call:
         self._end("cancelled")
 
     def observing(self, content_type: str) -> None:
-        """The body will be read by the caller. One that is neither JSON nor SSE (a cloud's own frames) passes unobserved: then
-        all that is known is whether it was read to its end."""
-        if "text/event-stream" in content_type or "json" in content_type:
-            self._observation = Observation(is_sse="text/event-stream" in content_type)
+        """The body will be read by the caller. A good answer that is neither JSON nor SSE (a cloud's own frames) passes
+        unobserved: then all that is known is whether it was read to its end. An error is one whatever its body is."""
+        is_sse = "text/event-stream" in content_type
+        if is_sse or "json" in content_type or (self._status is not None and self._status >= 400):
+            self._observation = Observation(is_sse=is_sse)
 
     def watchers(self) -> tuple[Callable[[bytes], None], Callable[[bytes], bool] | None]:
         """What takes every chunk on its way to the caller, and what takes it too until it answers False. Neither raises."""

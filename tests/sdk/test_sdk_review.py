@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import anthropic
 import httpx2
 import pytest
 from sdk_shapes import COLOURS, ask, got
@@ -91,3 +92,17 @@ async def test_frames_that_are_neither_json_nor_sse_are_no_failure(
             plain.read()
     (row,) = installation.rows("call")
     assert (row["outcome"], row["error"]) == ("ok", None)
+
+
+async def test_a_gateways_page_instead_of_a_stream_is_a_failure(
+    installation: Installation, client_of: Callable[..., Any], colour: str
+) -> None:
+    def page(request: httpx2.Request) -> httpx2.Response:
+        stream = httpx2.ByteStream(b"<html>Bad Gateway</html>")
+        return httpx2.Response(502, headers={"content-type": "text/html"}, stream=stream)
+
+    client = client_of(colour, installation.console, wire=page)
+    with pytest.raises(anthropic.InternalServerError):
+        await got(client.messages.create(**ask(), stream=True))
+    (row,) = installation.rows("call")
+    assert (row["outcome"], row["status"], row["error"]) == ("failed", 502, "api_error")

@@ -88,7 +88,7 @@ class TelemetryWriter:
     def write(self, calls: Iterable[CallEnd], rollups: Rollups, heartbeat: Heartbeat | None, process: str) -> None:
         """One transaction: raw rows, rollups, heartbeat. A second process that writes at the moment is waited for."""
         call_rows, attempt_rows = _raw_rows(calls, process)
-        with _Guard(self, "write"):
+        with _Guard(self):
             connection = self._connected()
             new_series = [(id_, *series) for id_, series in rollups.series.items() if id_ not in self._known_series]
             with transaction(connection):
@@ -124,7 +124,7 @@ class TelemetryWriter:
 
     def retain(self, policy: RetentionPolicy, now_us: int) -> int:
         """Deletes a bounded number of expired rows; returns how many (0: nothing is left to delete)."""
-        with _Guard(self, "retain"):
+        with _Guard(self):
             connection = self._connected()
             deleted = 0
             for table, where, value in _expired(policy, now_us):
@@ -220,9 +220,8 @@ class SetAside(StoreError):
 class _Guard:
     """Around every use of the writer: the lock, the errors of our tree, and what to do with a file that is damaged."""
 
-    def __init__(self, writer: TelemetryWriter, doing: str) -> None:
+    def __init__(self, writer: TelemetryWriter) -> None:
         self._writer = writer
-        self._doing = doing
 
     def __enter__(self) -> None:
         try:
