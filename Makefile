@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Quiet: package managers print addresses of their index, which belong in no log.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 
-.PHONY: demo test check soak bench clean
+.PHONY: demo test check soak bench pictures clean
 
 demo: $(VENV)/.run
 	@$(BIN)/console demo
@@ -27,6 +27,10 @@ soak: $(VENV)/.dev
 # Prints ratios; run it on a machine that does nothing else.
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
+
+# The README's pictures, from the running demo.
+pictures: $(VENV)/.dev
+	$(BIN)/python -m tools.pictures
 
 $(VENV)/.run: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

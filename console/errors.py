@@ -9,7 +9,10 @@
     │   ├── ActConflict        somebody changed the same thing since the preview
     │   ├── ActForbidden       no write permission, or --read-only
     │   └── NothingToUndo      no act is left that could be taken back
-    ├── PromptError            (prompts arrive with version selection)
+    ├── PromptError            a prompt cannot be served or made current
+    │   ├── UnknownPrompt      no such prompt or version
+    │   ├── MissingVariables   it needs a variable that was not given
+    │   └── VersionChanged     the file is not what was registered under this number
     ├── PlaybookError          (playbooks arrive with incidents)
     └── CallError              a call of the application got no answer
         ├── CallBlocked        a kill switch stopped it before it was sent
@@ -77,7 +80,19 @@ class NothingToUndo(ActError):
 
 
 class PromptError(ConsoleError):
-    """A prompt cannot be served."""
+    """A prompt cannot be served or made current."""
+
+
+class UnknownPrompt(PromptError):
+    """There is no such prompt, or no such version of it."""
+
+
+class MissingVariables(PromptError):
+    """The prompt's text needs a variable that was not given."""
+
+
+class VersionChanged(PromptError):
+    """The file of a version is not what was registered under its number."""
 
 
 class PlaybookError(ConsoleError):
@@ -98,4 +113,4 @@ class CallBlocked(CallError):
 
 
 class ChainExhausted(CallError):
-    """Every target of the feature's chain failed without an HTTP answer."""
+    """No target of the feature's chain gave an HTTP answer, or none may be asked."""

@@ -7,7 +7,7 @@ import click
 from console.cli.options import common, desk_of
 from console.cli.output import clock, say, say_json, table, when
 from console.core.audit import verify_chain, verify_control
-from console.ops.status import subject_of
+from console.ops.acts import subject_of
 from console.store.sqlite.control import read_audit, read_control
 
 

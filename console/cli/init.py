@@ -18,8 +18,20 @@ data: {data}
 # Besides {data}/kill and /run/console/kill: a file named after a feature, or `all`, in one of these stops it.
 # kill_directories: [/srv/console/kill]
 
+# Where calls can go. Without a chain they go where the application sends them, and retries stay the SDK's.
+# targets:
+#   sonnet: {{model: claude-sonnet-5-5}}
+#   haiku: {{model: claude-haiku-5-5, params: {{thinking: null}}}}
+
+# The directory of prompt files, <name>/v<N>.md.
+# prompts: prompts
+
 features:
-  # The text that is served when a kill switch stops a feature; without it the call raises CallBlocked.
+  # What every feature inherits: its targets in order, and how long each may take.
+  # default:
+  #   chain: [sonnet, haiku]
+  #   limits: {{answer: 120s, first_token: 20s, silence: 15s}}
+  # The text that is served when a kill switch stops a feature or no target answers; without it the call raises an error.
   # support-reply:
   #   degraded: "The assistant is resting. A person will answer within the hour."
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 from console import __version__
+from console.cli.group import Group
 from console.cli.output import complain
 
 COMMANDS: Final = {
@@ -21,14 +22,17 @@ COMMANDS: Final = {
     "init": ("console.cli.init", "init", "Make a configuration, the databases and the break-glass directory."),
     "kill": ("console.cli.switches", "kill", "Stop a feature, a model, a customer, or all AI features."),
     "open": ("console.cli.screen", "screen", "Open the console (the same as no command at all)."),
+    "prompt": ("console.cli.prompts", "prompt", "Prompt versions: list, show, diff, new, use, rollback, check."),
     "restore": ("console.cli.switches", "restore", "Lift a kill switch."),
     "status": ("console.cli.status", "status", "Processes, features, targets, switches, changes; now."),
+    "switch": ("console.cli.routes", "switch", "Send a feature, or all of them, to other targets; --auto goes back."),
+    "target": ("console.cli.targets", "target", "Targets and their breakers: list, open (send nothing there), close, auto."),
     "undo": ("console.cli.switches", "undo", "Take back the last act, or the one with this id."),
 }
 """name -> (module, attribute, one line of help): help does not load the modules."""
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """A group that imports a command's module when the command is run, so that none pays for another's imports."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

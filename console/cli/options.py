@@ -47,3 +47,17 @@ class Duration(click.ParamType[int]):
             return parse_duration_s(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class VersionNumber(click.ParamType[int]):
+    """A prompt's version: 3 or v3."""
+
+    name = "version"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        digits = str(value).removeprefix("v")
+        if not (digits.isascii() and digits.isdecimal() and len(digits) <= 7 and int(digits)):
+            self.fail(f"{value!r} is not a version: write a number, such as 3 or v3", param, ctx)
+        return int(digits)

@@ -20,6 +20,11 @@ def say(text: object, *, err: bool = False) -> None:
     click.echo(block(text), err=err, color=False)
 
 
+def say_whole(text: str) -> None:
+    """A text that is asked for as a whole, such as a prompt; made safe as everything else."""
+    click.echo(block(text, lines=100_000, limit=1_000_000), color=False)
+
+
 def say_json(document: object) -> None:
     """One JSON document; ASCII only, so that no terminal can be told anything by it."""
     click.echo(json.dumps(document, ensure_ascii=True, indent=2 if sys.stdout.isatty() else None, allow_nan=False))

@@ -9,11 +9,12 @@ import click
 
 from console.cli.options import common, desk_of
 from console.cli.output import clock, number, say, say_json, table, when
+from console.cli.targets import target_json, target_lines
 from console.core.durations import ago
 
 if TYPE_CHECKING:
     from console.core.switches import Switch
-    from console.ops.views import FeatureView, StatusView
+    from console.ops.views import ChangeView, FeatureView, StatusView
 
 
 @click.command()
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 @common
 @click.pass_context
 def status(ctx: click.Context, watch: bool, config: str | None, data: str | None, as_json: bool) -> None:
-    """Processes, features, targets, switches and changes, now.
+    """Processes, features, targets, prompts, switches and changes, now.
 
     Exits 1 when control.db or telemetry.db cannot be read; what the numbers say is no error.
     """
@@ -73,18 +74,8 @@ def status_json(view: StatusView) -> dict[str, Any]:
             for process in view.processes
         ],
         "features": [feature_json(feature) for feature in view.features],
-        "targets": [
-            {
-                "target": target.target,
-                "model": target.model,
-                "provider": target.provider,
-                "calls_5m": target.calls_5m,
-                "breakers": None if target.breakers is None else dict(target.breakers),
-                "error_rate": target.error_rate,
-                "p95_ms": target.p95_ms,
-            }
-            for target in view.targets
-        ],
+        "targets": [target_json(target) for target in view.targets],
+        "prompt_alarms": list(view.prompt_alarms),
         "changes": [
             {
                 "id": change.id,
@@ -94,6 +85,9 @@ def status_json(view: StatusView) -> dict[str, Any]:
                 "subject": change.subject,
                 "reason": change.reason,
                 "version": change.version,
+                "before": change.before,
+                "after": change.after,
+                "expires_at": when(change.expires_at),
                 "is_undone": change.is_undone,
             }
             for change in view.changes
@@ -132,9 +126,18 @@ def feature_json(feature: FeatureView) -> dict[str, Any]:
         "served_by": dict(feature.served_by),
         "target": feature.target,
         "prompt": None if feature.prompt is None else {"name": feature.prompt.name, "version": feature.prompt.version},
+        "chain": list(feature.chain),
+        "route": None if feature.route is None else {
+            "scope": str(feature.route.scope), "targets": list(feature.route.targets), "reason": feature.route.reason,
+            "actor": feature.route.actor, "at": when(feature.route.at), "expires_at": when(feature.route.expires_at),
+        },
+        "fallback": None if feature.fallback is None else {
+            "target": feature.fallback.target, "first": feature.fallback.first, "reason": feature.fallback.reason,
+            "since": when(feature.fallback.since),
+        },
         "quality": feature.quality,
         "killed": None if feature.killed is None else switch_json(feature.killed),
-    }
+    }  # fmt: skip
 
 
 def status_line(view: StatusView) -> str:
@@ -142,6 +145,7 @@ def status_line(view: StatusView) -> str:
     parts = [clock(view.at), view.environment, f"processes {view.control.following}/{view.control.live} follow"]
     for feature in view.features:
         state = "OFF" if feature.killed else number(feature.error_rate, "{:.1f}% err", 100)
+        state += f" served by {feature.fallback.target}" if feature.fallback else ""
         parts.append(f"{feature.feature} {feature.calls_per_min:.0f}/min {number(feature.p95_ms, 'p95 {:.0f}ms')} {state}")
     parts += [f"PROBLEM {problem}" for problem in (view.control.problem, view.telemetry_problem) if problem]
     return " | ".join(parts)
@@ -156,18 +160,19 @@ def status_lines(view: StatusView) -> list[str]:
         f" ({view.control.following}/{view.control.live} follow) · {age}"
     ]
     lines += [f"PROBLEM {problem}" for problem in (view.control.problem, view.telemetry_problem) if problem]
+    lines += [f"ALARM {alarm}" for alarm in view.prompt_alarms]
     lines += [f"OFF {switch.scope}: {switch.reason or 'no reason given'} ({switch.actor or switch.source})"
               for switch in view.switches]  # fmt: skip
     if view.features:
-        lines += ["", table([_feature_row(feature) for feature in view.features], _FEATURE_HEAD)]
+        lines += [
+            "",
+            table([_feature_row(feature) for feature in view.features], _FEATURE_HEAD),
+            *_serving_lines(view.features),
+        ]
     else:
         lines += ["", "No calls yet: give your application's client `middleware=[console.middleware]`, or run `console demo`."]
     if view.targets:
-        rows = [
-            [t.target, t.provider, str(t.calls_5m), number(t.error_rate, "{:.1f} %", 100), number(t.p95_ms, "{:.0f} ms")]
-            for t in view.targets
-        ]
-        lines += ["", table(rows, ["target", "provider", "calls 5m", "errors", "p95"])]
+        lines += ["", *target_lines(view.targets)]
     if view.processes:
         lines += ["", table([
             [p.service, str(p.pid), p.host, p.state, p.control_source, f"{p.heartbeat_age_s:.0f} s", str(p.dropped),
@@ -175,12 +180,48 @@ def status_lines(view: StatusView) -> list[str]:
             for p in view.processes
         ], ["service", "pid", "host", "state", "control", "heartbeat", "dropped", "note"])]  # fmt: skip
     if view.changes:
-        rows = [[clock(c.at), c.actor, c.act, c.subject, c.reason or "", "undone" if c.is_undone else ""] for c in view.changes]
-        lines += ["", table(rows, ["changed", "by", "act", "what", "why", ""])]
+        rows = [
+            [clock(c.at), c.actor, c.act, c.subject, _moved(c), c.reason or "", "undone" if c.is_undone else ""]
+            for c in view.changes
+        ]
+        lines += ["", table(rows, ["changed", "by", "act", "what", "from → to", "why", ""])]
     return lines
 
 
-_FEATURE_HEAD = ["feature", "calls/min", "errors", "p50", "p95", "p99", "today", "served by", "target", "state"]
+def _moved(change: ChangeView) -> str:
+    return "" if change.before is None or change.after is None else f"{change.before} → {change.after}"
+
+
+def _serving_lines(features: tuple[FeatureView, ...]) -> list[str]:
+    """Where features do not go by their configured chain, or are not served by its first target."""
+    lines = []
+    for feature in features:
+        if feature.route is not None:
+            until = "" if feature.route.expires_at is None else f" until {clock(feature.route.expires_at)}"
+            why = feature.route.reason or "no reason given"
+            lines.append(f"{feature.feature}: switched to {', '.join(feature.chain)} by {feature.route.actor}{until}: {why}")
+        if feature.fallback is not None:
+            since = "" if feature.fallback.since is None else f", since {clock(feature.fallback.since)}"
+            lines.append(
+                f"{feature.feature}: served by {feature.fallback.target}, a fallback{since}: {feature.fallback.reason}"
+            )
+    return lines
+
+
+_FEATURE_HEAD = [
+    "feature",
+    "calls/min",
+    "errors",
+    "p50",
+    "p95",
+    "p99",
+    "today",
+    "prompt",
+    "served by",
+    "chain",
+    "target",
+    "state",
+]
 
 
 def _feature_row(feature: FeatureView) -> list[str]:
@@ -194,7 +235,9 @@ def _feature_row(feature: FeatureView) -> list[str]:
         number(feature.p95_ms, "{:.0f} ms"),
         number(feature.p99_ms, "{:.0f} ms"),
         cost,
+        "–" if feature.prompt is None else f"{feature.prompt.name} v{feature.prompt.version.removeprefix('v')}",
         served or "–",
+        ", ".join(feature.chain) or "–",
         feature.target or "–",
         "OFF" if feature.killed else "on",
     ]

@@ -76,6 +76,17 @@ class AttemptEnd(NamedTuple):
     stop_reason: str | None = None
     usage: Usage | None = None
     host: str | None = None
+    model_sent: str | None = None
+    """The model that the target asks for; None: the application's own."""
+    is_sent: bool = True
+    """False for a call's end without an attempt: blocked, degraded, no target left."""
+    earlier: tuple[AttemptEnd, ...] = ()
+    """The attempts of a chain that failed before this end, oldest first."""
+
+    @property
+    def model(self) -> str:
+        """The model that did the work, as far as it is known."""
+        return self.model_served or self.model_sent or self.facts.model
 
     def settled(self) -> AttemptEnd:
         """Itself: values need no settling. What the recorder takes has this method."""
@@ -136,8 +147,15 @@ def provider_of(host: str | None) -> str:
 
 
 def fold(pending: tuple[AttemptEnd, ...], end: AttemptEnd) -> CallEnd:
-    """The call that `end` finishes after the failed attempts before it (`pending`, oldest first)."""
-    attempts = tuple(attempt for attempt in (*pending, end) if attempt.outcome not in ("blocked", "degraded"))
-    started_us = pending[0].started_us if pending else end.started_us
-    at_least_us = sum(attempt.duration_us for attempt in (*pending, end))  # the wall clock may have gone back in between
-    return CallEnd(end, attempts, started_us, max(at_least_us, end.started_us + end.duration_us - started_us))
+    """The call that `end` finishes after the failed attempts before it: those that the SDK has repeated (`pending`, oldest
+    first), and those of the chain itself. The first token counts from the call's start, as the caller has seen it."""
+    before = (*pending, *end.earlier)
+    started_us = before[0].started_us if before else end.started_us
+    spent_us = sum(attempt.duration_us for attempt in before)  # the wall clock may have gone back in between
+    lead_us = max(spent_us, end.started_us - started_us)
+    if before and end.first_token_us is not None:
+        end = end._replace(first_token_us=lead_us + end.first_token_us)
+    attempts = tuple(
+        attempt for attempt in (*before, end) if attempt.is_sent and attempt.outcome not in ("blocked", "degraded")
+    )
+    return CallEnd(end, attempts, started_us, lead_us + end.duration_us)

@@ -17,6 +17,8 @@ from hashlib import sha256
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from console.core.pointers import Pointer, decode_pointer, pointer_name
+from console.core.routes import Forced, Route, breaker_target, decode_force, decode_route, route_scope
 from console.core.switches import SCOPE_KINDS, Scope, Switch
 
 if TYPE_CHECKING:
@@ -56,10 +58,17 @@ def row_hash(row: ControlRow) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ControlState:
-    """What is in force: the newest row per key, and the switches that follow from them."""
+    """What is in force: the newest row per key, and what follows from them."""
 
     rows: Mapping[str, ControlRow] = field(default_factory=lambda: MappingProxyType({}))
     switches: Mapping[Scope, Switch] = field(default_factory=lambda: MappingProxyType({}))
+    routes: Mapping[Scope, Route] = field(default_factory=lambda: MappingProxyType({}))
+    forced: Mapping[str, Forced] = field(default_factory=lambda: MappingProxyType({}))
+    """By target."""
+    pointers: Mapping[str, Pointer] = field(default_factory=lambda: MappingProxyType({}))
+    """By prompt."""
+    texts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """The registered prompt files that the pointers name, by their sha256."""
     version: int = 0
     """The highest version among the rows; 0 when there is none."""
     ignored: tuple[str, ...] = ()
@@ -99,15 +108,28 @@ def is_engaged(row: ControlRow) -> bool:
     raise ControlRefused(f"{row.key!r}: the value is not one of a kill switch")
 
 
-def merge(previous: ControlState, rows: Iterable[ControlRow]) -> ControlState:
-    """`previous` with every newer row of `rows` applied. Raises ControlRefused, and then nothing is applied."""
+def merge(previous: ControlState, rows: Iterable[ControlRow], texts: Mapping[str, str] = MappingProxyType({})) -> ControlState:
+    """`previous` with every newer row of `rows` applied, and the prompt texts that these need of both. Raises ControlRefused,
+    and then nothing is applied. A text that is not what its hash says is left out: it must not keep a kill from working."""
     newest = dict(previous.rows)
     for row in rows:
         check(row)
         known = newest.get(row.key)
         if known is None or row.version > known.version:
             newest[row.key] = row
-    return _state(newest)
+    whole = {digest: text for digest, text in texts.items() if digest not in previous.texts and text_hash(text) == digest}
+    return _state(newest, {**previous.texts, **whole})
+
+
+def missing_texts(state: ControlState) -> frozenset[str]:
+    """The hashes of prompt texts that the pointers name and the state does not hold."""
+    named = {one.hash for pointer in state.pointers.values() for one in pointer.chosen}
+    return frozenset(named - state.texts.keys())
+
+
+def text_hash(text: str) -> str:
+    """The sha256 by which a prompt file's text is known."""
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def check(row: ControlRow) -> None:
@@ -121,48 +143,93 @@ def check(row: ControlRow) -> None:
         raise ControlRefused(f"{row.key[:80]!r}: longer than any row that we write")
     if row_hash(row) != row.hash:
         raise ControlRefused(f"{row.key[:80]!r}: the row's hash does not match its content")
-    if kill_scope(row.key) is not None:
-        is_engaged(row)
+    _meaning(row)
 
 
-def _state(rows: dict[str, ControlRow]) -> ControlState:
+def _meaning(row: ControlRow) -> Switch | Route | Forced | Pointer | str | None:
+    """What a row says: a value of its kind, None when it takes one back, its key when the kind is not known here. Raises
+    ControlRefused when the value is not one of its kind."""
+    said = (row.reason, row.actor, row.at, row.expires_at)
+    scope, route, target, prompt = kill_scope(row.key), route_scope(row.key), breaker_target(row.key), pointer_name(row.key)
+    try:
+        if scope is not None:
+            return Switch(scope, *said) if is_engaged(row) else None
+        if route is not None:
+            targets = decode_route(row.value)
+            return None if targets is None else Route(route, targets, *said)
+        if target is not None:
+            state = decode_force(row.value)
+            return None if state is None else Forced(target, state, *said)
+        if prompt is not None:
+            chosen, withdrawn = decode_pointer(row.value)
+            return Pointer(prompt, chosen, withdrawn, *said)
+    except ControlRefused:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise ControlRefused(f"{row.key[:80]!r}: {error}") from None
+    return row.key
+
+
+def _state(rows: dict[str, ControlRow], texts: Mapping[str, str]) -> ControlState:
     switches: dict[Scope, Switch] = {}
+    routes: dict[Scope, Route] = {}
+    forced: dict[str, Forced] = {}
+    pointers: dict[str, Pointer] = {}
     ignored: list[str] = []
-    for key, row in rows.items():
-        scope = kill_scope(key)
-        if scope is None:
-            ignored.append(key)
-        elif is_engaged(row):
-            switches[scope] = Switch(scope, row.reason, row.actor, row.at, row.expires_at)
-    version = max((row.version for row in rows.values()), default=0)
-    return ControlState(MappingProxyType(rows), MappingProxyType(switches), version, tuple(sorted(ignored)))
+    for row in rows.values():
+        match _meaning(row):
+            case Switch() as switch:
+                switches[switch.scope] = switch
+            case Route() as route:
+                routes[route.scope] = route
+            case Forced() as force:
+                forced[force.target] = force
+            case Pointer() as pointer:
+                pointers[pointer.name] = pointer
+            case str(key):
+                ignored.append(key)
+    needed = {one.hash for pointer in pointers.values() for one in pointer.chosen}
+    return ControlState(
+        rows=MappingProxyType(rows),
+        switches=MappingProxyType(switches),
+        routes=MappingProxyType(routes),
+        forced=MappingProxyType(forced),
+        pointers=MappingProxyType(pointers),
+        texts=MappingProxyType({digest: text for digest, text in texts.items() if digest in needed}),
+        version=max((row.version for row in rows.values()), default=0),
+        ignored=tuple(sorted(ignored)),
+    )
 
 
 def encode_kept(state: ControlState) -> str:
-    """The text of a kept snapshot: JSON with a hash over the rows."""
+    """The text of a kept snapshot: JSON with a hash over the rows and the prompt texts that they need."""
     rows = [
         [row.key, row.value, row.version, row.actor, row.reason, row.at, row.expires_at, row.hash]
         for row in sorted(state.rows.values(), key=lambda row: row.key)
     ]
-    return json.dumps({"format": 1, "rows": rows, "hash": _rows_hash(rows)}, ensure_ascii=False, indent=0)
+    texts = dict(sorted(state.texts.items()))
+    document = {"format": 2, "rows": rows, "texts": texts, "hash": _kept_hash([rows, texts])}
+    return json.dumps(document, ensure_ascii=False, indent=0)
 
 
 def decode_kept(text: str) -> ControlState:
-    """The state of a kept snapshot. Raises ControlRefused when the text is not exactly what `encode_kept` wrote."""
+    """The state of a kept snapshot. Raises ControlRefused when the text is not exactly what `encode_kept` wrote (format 1, of
+    the version before, held no texts)."""
     try:
         document = json.loads(text)
-        rows = document["rows"]
-        is_whole = document["format"] == 1 and document["hash"] == _rows_hash(rows)
+        rows, texts = document["rows"], document.get("texts", {})
+        hashed = {1: rows, 2: [rows, texts]}[document["format"]]
+        is_whole = document["hash"] == _kept_hash(hashed)
         parsed = [ControlRow(*row) for row in rows]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, AttributeError) as error:
         raise ControlRefused(f"the kept snapshot cannot be read: {type(error).__name__}") from None
-    if not is_whole:
+    if not is_whole or not isinstance(texts, dict):
         raise ControlRefused("the kept snapshot's hash does not match its content")
-    return merge(EMPTY, parsed)
+    return merge(EMPTY, parsed, texts)
 
 
-def _rows_hash(rows: object) -> str:
-    return sha256(json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")).hexdigest()
+def _kept_hash(document: object) -> str:
+    return sha256(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")).hexdigest()
 
 
 def next_version(previous: int, now_us: int) -> int:

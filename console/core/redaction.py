@@ -58,6 +58,7 @@ def redact_name(end: AttemptEnd) -> AttemptEnd:
         error=_name(end.error),
         request_id=None if end.request_id is None else encodable(end.request_id[:NAME_LIMIT]),
         stop_reason=_name(end.stop_reason),
+        earlier=tuple(map(redact_name, end.earlier)),
     )
 
 

@@ -124,7 +124,7 @@ def series_of(call: CallEnd) -> Series:
     return Series(
         feature=last.facts.feature,
         target=last.target,
-        model=last.model_served or last.facts.model,
+        model=last.model,
         provider=provider_of(last.host),
         prompt=last.facts.prompt or "",
         prompt_version=last.facts.prompt_version or "",
@@ -184,7 +184,7 @@ def _attempt_key(tier_s: int, attempt: AttemptEnd) -> AttemptKey:
         start_of(attempt.started_us + attempt.duration_us, tier_s),
         attempt.facts.feature,
         attempt.target,
-        attempt.model_served or attempt.facts.model,
+        attempt.model,
         provider_of(attempt.host),
         result_of(attempt),
     )

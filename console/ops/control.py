@@ -12,7 +12,7 @@ from console.core.control import ControlRefused, ControlState, merge
 from console.errors import StoreError
 from console.store.breakglass import broken_glass
 from console.store.kept import read_kept
-from console.store.sqlite.control import create_control, read_control
+from console.store.sqlite.control import completed, create_control, read_control
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +50,7 @@ def read_all(locations: Locations) -> Reading:
         return Reading(kept, glass, problem or missing)
     try:
         rows = read_control(locations.control, busy_s=1.0)
-        return Reading(merge(kept, rows), glass, problem)
+        return Reading(completed(locations.control, merge(kept, rows), busy_s=1.0), glass, problem)
     except (StoreError, ControlRefused) as error:
         return Reading(kept, glass, f"control.db: {error}")
 

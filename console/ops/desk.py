@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-import platform
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from console.core.rollups import US
-from console.errors import ActForbidden, StoreError
-from console.ops import switching
+from console.errors import ActForbidden, StoreError, UnknownPrompt
+from console.ops import acts
 from console.ops.actor import current_actor
-from console.ops.control import is_writable
-from console.ops.status import FORGOTTEN_S, process_view, status_view
+from console.ops.control import is_writable, read_all
+from console.ops.heartbeats import heard
+from console.ops.kinds import Scene, window_start
+from console.ops.measures import moved
+from console.ops.prompts import PromptReader, Prompts, unknown_version
+from console.ops.status import status_view
+from console.ops.targets import known_targets
+from console.ops.timeline import timeline_view
 from console.ops.trends import TrendReader
-from console.ops.views import Acknowledgement, Applied, Order, Preview, StatusView
+from console.ops.views import Acknowledgement, Applied, Order, Preview, PromptStatus, StatusView, TimelineView
 from console.store.configuration import Settings, load_prices
 from console.store.files import make_private
 from console.store.sqlite import reads
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable
+    from pathlib import Path
 
+    from console.core.audit import AuditRow
     from console.core.prices import Prices
+    from console.ops.heartbeats import Live
     from console.ops.views import ProcessView
-
-BEFORE_S = 60
 
 
 class Desk:
@@ -39,23 +45,23 @@ class Desk:
         self._clock_us = clock_us
         self._prices: Prices | None = None
         self._trends = TrendReader()
+        self._prompts = PromptReader(settings.prompts, settings.locations.control)
 
     def status(self, *, trends: bool = False, feature: str | None = None) -> StatusView:
         """Everything about now; never raises for files that are missing or broken. `feature`: whose trends."""
         if self._prices is None:
             self._prices = load_prices(self.settings.prices_file)
         reader = self._trends if trends else None
-        return status_view(self.settings, self._prices, self._clock_us(), trends=reader, feature=feature)
+        return status_view(self.settings, self._prices, self._prompts, self._clock_us(), trends=reader, feature=feature)
 
     def preview(self, order: Order) -> Preview:
-        """What an order would do and whom it touches. Raises ActError, StoreError."""
-        return switching.preview(self.settings.locations, order, self._clock_us())
+        """What an order would do and whom it touches. Raises ActError, PromptError, StoreError."""
+        return acts.preview(self._scene(), order)
 
     def apply(self, preview: Preview, *, reason: str | None = None) -> Applied:
-        """Does it, reads it back. Raises ActForbidden, ActConflict, StoreError; then nothing was changed."""
+        """Does it, reads it back. Raises ActForbidden, ActConflict, PromptError, StoreError; then nothing was changed."""
         places = self.settings.locations
-        if self.read_only:
-            raise ActForbidden("this console is read-only: start it without --read-only to act")
+        self._refuse_read_only()
         if not is_writable(places.control):
             raise ActForbidden(
                 f"no permission to write {places.control}; act as its owner, or break the glass: {self._glass()}"
@@ -64,19 +70,19 @@ class Desk:
             make_private(places.data)
         except OSError as error:
             raise StoreError(f"{places.data}: cannot be made: {error.strerror}") from None
-        return switching.apply(places, preview, current_actor(), reason, self._clock_us())
+        return acts.apply(self._scene(), preview, current_actor(), reason)
 
     def acknowledgement(self, applied: Applied) -> Acknowledgement:
         """How many live processes run with the act now, and the calls before and after. Never raises: what cannot be known is
         said in `problem`."""
         now = self._clock_us()
+        measure = acts.measure_of(self._scene(), applied)
         views: list[ProcessView] = []
         before = after = problem = None
         try:
             with reads.reading_telemetry(self.settings.locations.telemetry) as connection:
-                rows = reads.processes(connection, now - FORGOTTEN_S * US)
-                views = [process_view(row, now, platform.node()) for row in rows]
-                before, after = _moved(connection, applied, now)
+                views = list(heard(connection, now)[0])
+                before, after = moved(connection, measure, applied.at, now)
         except reads.NothingRecorded:
             pass
         except StoreError as error:
@@ -93,6 +99,8 @@ class Desk:
             calls_per_min_before=before,
             calls_per_min_now=after,
             problem=problem,
+            counted=measure.counted,
+            expected=measure.expected,
         )
 
     def act(self, order: Order, *, reason: str | None = None) -> tuple[Preview, Applied]:
@@ -109,20 +117,73 @@ class Desk:
             time.sleep(every_s)
         return seen
 
+    def prompts(self) -> tuple[PromptStatus, ...]:
+        """Every prompt with its versions. Never raises for files that are missing or broken."""
+        now = self._clock_us()
+        reading = read_all(self.settings.locations)
+        live: tuple[Live, ...] = ()
+        sums: list[reads.SeriesSums] = []
+        audit: list[AuditRow] = []
+        with suppress(StoreError):  # the status says so; prompts can be looked at without
+            audit = self._scene().audit
+        with suppress(StoreError), reads.reading_telemetry(self.settings.locations.telemetry) as connection:
+            live = heard(connection, now)[1]
+            sums = reads.series_sums(connection, 10, window_start(now // US))
+        return Prompts(self._prompts, reading.state, live, now, sums, audit).statuses()
+
+    def prompt_text(self, name: str, version: int) -> str:
+        """A version's file, or the registered text of one that is lost. Raises PromptError."""
+        return self._prompts.text(name, version)
+
+    def prompt_diff(self, name: str, old: int, new: int) -> str:
+        """A unified diff of two versions' files. Raises PromptError."""
+        return self._prompts.diff(name, old, new)
+
+    def new_prompt(self, name: str) -> tuple[int, Path]:
+        """Makes the next version as a draft, from the highest one or a template. Raises ActForbidden, PromptError."""
+        self._refuse_read_only()
+        version = self._prompts.write_copy(name)
+        return version, self._prompts.directory.path(name, version)
+
+    def prompt_mistakes(self) -> list[str]:
+        """Everything that is wrong with the prompt files. Raises PromptError, StoreError."""
+        return self._prompts.mistakes()
+
+    def prompt_versions(self, name: str) -> tuple[int, ...]:
+        """The versions of a prompt that there are: files, and what was registered. Never raises."""
+        return self._prompts.versions(name)
+
+    def prompt_files(self, name: str) -> tuple[int, ...]:
+        """The versions of a prompt that have a file. Never raises."""
+        return tuple(self._prompts.stamps(name))
+
+    def unknown_prompt(self, name: str) -> UnknownPrompt:
+        """The error for a prompt that does not exist: it names those that do."""
+        return unknown_version(self._prompts, name, None)
+
+    def names(self, kind: str) -> tuple[str, ...]:
+        """The names of a kind (feature, model, customer, target, prompt) that are known: for completion and messages. Never
+        raises."""
+        scene = self._scene()
+        if kind == "target":
+            return known_targets(scene)
+        if kind == "prompt":
+            return self._prompts.all_names()
+        return tuple(scene.features() if kind == "feature" else scene.traffic.names.get(kind, []))
+
+    def timeline(self, limit: int = 200) -> tuple[TimelineView, ...]:
+        """Acts, and processes that came and went, newest first. Raises StoreError."""
+        return timeline_view(self.settings, self._clock_us(), limit)
+
+    def _scene(self) -> Scene:
+        return Scene(self.settings, self._prompts, self._clock_us())
+
+    def _refuse_read_only(self) -> None:
+        if self.read_only:
+            raise ActForbidden("this console is read-only: start it without --read-only to act")
+
     def close(self) -> None:
         """Nothing is held between calls."""
 
     def _glass(self) -> str:
         return " or ".join(str(directory) for directory in self.settings.locations.kill_directories)
-
-
-def _moved(connection: sqlite3.Connection, applied: Applied, now_us: int) -> tuple[float, float | None]:
-    """Calls a minute of the act's subject that reached the API: in the minute before it, and in the last full step that lies
-    wholly behind it (None until one has passed)."""
-    kind, _, name = applied.subject.partition(":")
-    step_s = reads.step_of(kind)
-    act_s, now_s = applied.at // US // step_s * step_s, now_us // US // step_s * step_s
-    before = reads.reached(connection, act_s - BEFORE_S, act_s, kind, name) * 60 / BEFORE_S
-    if (now_s - step_s) * US < applied.at:
-        return before, None
-    return before, reads.reached(connection, now_s - step_s, now_s, kind, name) * 60 / step_s

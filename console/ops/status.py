@@ -5,16 +5,19 @@ from __future__ import annotations
 import platform
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from console.core.control import kill_scope
 from console.core.latency import quantile_ms
 from console.core.prices import KINDS, Prices, cost_usd
 from console.core.rollups import US
 from console.core.switches import ALL, Scope, Switch
 from console.errors import StoreError
 from console.ops.control import is_writable, read_all
+from console.ops.heartbeats import heard
+from console.ops.kinds import window_start
+from console.ops.prompts import Prompts
+from console.ops.targets import Serving
+from console.ops.timeline import change_views
 from console.ops.views import (
     ChangeView,
     ControlView,
@@ -31,25 +34,26 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Mapping
 
-    from console.core.audit import AuditRow
     from console.ops.control import Reading
+    from console.ops.heartbeats import Live
+    from console.ops.prompts import PromptReader
     from console.ops.trends import TrendReader
     from console.ops.views import Trend
     from console.store.configuration import Settings
 
-WINDOW_S: Final = 300
 RATE_WINDOW_S: Final = 60
-STALE_S: Final = 15
-"""Three heartbeats."""
-GONE_S: Final = 6
-AHEAD_S: Final = 60
-FORGOTTEN_S: Final = 600
 DAY_S: Final = 86400
 CHANGES: Final = 20
 
 
 def status_view(
-    settings: Settings, prices: Prices, now_us: int, *, trends: TrendReader | None, feature: str | None
+    settings: Settings,
+    prices: Prices,
+    prompts: PromptReader,
+    now_us: int,
+    *,
+    trends: TrendReader | None,
+    feature: str | None,
 ) -> StatusView:
     """Everything about now, with the trends of `feature` (None: of all) when there is a reader for them.
 
@@ -58,7 +62,7 @@ def status_view(
     places = settings.locations
     reading = read_all(places)
     engaged = reading.engaged(now_us)
-    numbers, problem = _numbers(settings, prices, now_us, engaged, trends=trends, feature=feature)
+    numbers, problem = _numbers(settings, prices, now_us, engaged, reading, trends=trends, feature=feature)
     live = [process for process in numbers.processes if process.state == "live"]
     version = reading.state.version or None
     return StatusView(
@@ -79,6 +83,7 @@ def status_view(
         features=numbers.features,
         targets=numbers.targets,
         changes=_changes(settings, reading),
+        prompt_alarms=Prompts(prompts, reading.state, numbers.live, now_us).alarms(),
         trends=numbers.trends,
     )
 
@@ -87,6 +92,7 @@ def status_view(
 class _Numbers:
     newest_us: int | None = None
     processes: tuple[ProcessView, ...] = ()
+    live: tuple[Live, ...] = ()
     features: tuple[FeatureView, ...] = ()
     targets: tuple[TargetView, ...] = ()
     trends: tuple[Trend, ...] = ()
@@ -97,26 +103,33 @@ def _numbers(
     prices: Prices,
     now_us: int,
     engaged: tuple[Switch, ...],
+    reading: Reading,
     *,
     trends: TrendReader | None,
     feature: str | None,
 ) -> tuple[_Numbers, str | None]:
     """Everything that telemetry.db tells, and what is wrong with it, if anything."""
-    silent = _Numbers(features=_features(_Window.empty(), prices, engaged))
+    newest_us, window, problem = None, _Window.empty(), None
+    trend_views: tuple[Trend, ...] = ()
+    views: tuple[ProcessView, ...] = ()
+    live: tuple[Live, ...] = ()
     try:
         with reads.reading_telemetry(settings.locations.telemetry) as connection:
+            newest_us = reads.newest_us(connection)
+            views, live = heard(connection, now_us)
+            trend_views = () if trends is None else trends.read(connection, now_us // US, feature)
             window = _window(connection, now_us // US)
-            return _Numbers(
-                newest_us=reads.newest_us(connection),
-                processes=_processes(reads.processes(connection, now_us - FORGOTTEN_S * US), now_us),
-                features=_features(window, prices, engaged),
-                targets=_targets(window),
-                trends=() if trends is None else trends.read(connection, now_us // US, feature),
-            ), None
     except reads.NothingRecorded:
-        return silent, None
+        pass
     except StoreError as error:
-        return silent, str(error)
+        newest_us, views, live, trend_views, problem = None, (), (), (), str(error)
+    serving = Serving(settings.routing, reading.state, live, now_us, window.attempts, window.target_buckets)
+    features = _features(window, prices, engaged, serving)
+    targets = serving.targets([
+        *((view.feature, view.chain) for view in features),
+        *((name, serving.chain(name)) for name in settings.routing.features if name != "default"),
+    ])  # fmt: skip
+    return _Numbers(newest_us, views, live, features, targets, trend_views), problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +140,8 @@ class _Window:
     minute: list[reads.SeriesSums]
     minute_s: int
     """What `minute` spans: less than a minute while nothing older was recorded."""
+    filling: list[reads.SeriesSums]
+    """The step behind `minute`, which is not complete yet."""
     today: list[reads.SeriesSums]
     known: list[str]
     feature_buckets: Mapping[str, Counter[int]]
@@ -135,17 +150,24 @@ class _Window:
 
     @classmethod
     def empty(cls) -> _Window:
-        return cls([], [], RATE_WINDOW_S, [], [], {}, {}, {})
+        return cls([], [], RATE_WINDOW_S, [], [], [], {}, {}, {})
 
 
 def _window(connection: sqlite3.Connection, now_s: int) -> _Window:
-    since = (now_s - WINDOW_S + 9) // 10 * 10
+    since = window_start(now_s)
     until = now_s // 10 * 10  # a rate is over full steps only: one that is still filling would make it more than a minute
     by_feature, by_target = reads.latencies(connection, 10, since)
+    first = reads.first_step(connection) or 0
+    minute, filling = reads.series_sums(connection, 10, until - RATE_WINDOW_S, until), reads.series_sums(connection, 10, until)
+    if first >= until:  # there is no full step yet: the beginning of the first one is all that is known, and it is not zero
+        minute, filling, minute_s = filling, [], max(now_s - until, 1)
+    else:
+        minute_s = min(until - first, RATE_WINDOW_S)
     return _Window(
         recent=reads.series_sums(connection, 10, since),
-        minute=reads.series_sums(connection, 10, until - RATE_WINDOW_S, until),
-        minute_s=min(max(until - (reads.first_step(connection) or 0), 10), RATE_WINDOW_S),
+        minute=minute,
+        minute_s=minute_s,
+        filling=filling,
         today=reads.series_sums(connection, 3600, now_s // DAY_S * DAY_S),
         known=reads.seen_names(connection, (now_s - DAY_S) // 3600 * 3600)["feature"],
         feature_buckets=by_feature,
@@ -154,14 +176,18 @@ def _window(connection: sqlite3.Connection, now_s: int) -> _Window:
     )
 
 
-def _features(window: _Window, prices: Prices, engaged: tuple[Switch, ...]) -> tuple[FeatureView, ...]:
+def _features(window: _Window, prices: Prices, engaged: tuple[Switch, ...], serving: Serving) -> tuple[FeatureView, ...]:
     switches = {switch.scope: switch for switch in engaged}
     killed = [scope.name for scope in switches if scope.kind == "feature"]
     recent, minute, today = (_by_feature(sums) for sums in (window.recent, window.minute, window.today))
-    names = sorted({*window.known, *killed, *recent, *today})
+    filling = _by_feature(window.filling)
+    routed = [scope.name for scope, route in serving.state.routes.items() if scope.name and route.is_in_force(serving.now_us)]
+    names = sorted({*window.known, *killed, *recent, *today, *routed})
     return tuple(
         _feature(
             name,
+            serving,
+            [*minute.get(name, []), *filling.get(name, [])],
             recent.get(name, []),
             sum(row.calls for row in minute.get(name, []) if row.outcome not in ("blocked", "degraded")) * 60 / window.minute_s,
             cost_of(today.get(name, []), prices),
@@ -181,6 +207,8 @@ def _by_feature(sums: Iterable[reads.SeriesSums]) -> dict[str, list[reads.Series
 
 def _feature(
     name: str,
+    serving: Serving,
+    minute: list[reads.SeriesSums],
     rows: list[reads.SeriesSums],
     calls_per_min: float,
     cost: tuple[float | None, tuple[str, ...]],
@@ -197,6 +225,7 @@ def _feature(
             prompts[PromptView(row.prompt, row.prompt_version)] += row.calls
     failed = sum(row.failed for row in rows)
     answered = failed + sum(row.calls for row in rows if row.outcome == "ok")
+    chain = serving.chain(name)
     return FeatureView(
         feature=name,
         calls_5m=sum(row.calls for row in rows),
@@ -215,6 +244,9 @@ def _feature(
         target=next((target for target, calls in targets.most_common(1) if calls), None),
         prompt=next((prompt for prompt, _ in prompts.most_common(1)), None),
         killed=killed,
+        chain=chain,
+        route=serving.route(name),
+        fallback=serving.fallback(chain, minute),
     )
 
 
@@ -231,54 +263,6 @@ def cost_of(rows: Iterable[reads.SeriesSums], prices: Prices) -> tuple[float | N
     return total, tuple(sorted(unpriced))
 
 
-def _targets(window: _Window) -> tuple[TargetView, ...]:
-    found = []
-    for (target, model, provider), results in sorted(window.attempts.items()):
-        judged = sum(count for result, count in results.items() if result != "cancelled")
-        found.append(
-            TargetView(
-                target=target,
-                model=model,
-                provider=provider,
-                calls_5m=sum(results.values()),
-                error_rate=(judged - results["ok"]) / judged if judged else None,
-                p95_ms=quantile_ms(window.target_buckets.get(target, Counter()), 0.95),
-            )
-        )
-    return tuple(found)
-
-
-def _processes(rows: Iterable[reads.ProcessRow], now_us: int) -> tuple[ProcessView, ...]:
-    here = platform.node()
-    return tuple(process_view(row, now_us, here) for row in rows)
-
-
-def process_view(row: reads.ProcessRow, now_us: int, here: str) -> ProcessView:
-    """One heartbeat as a view. A process of this host that has missed one and whose pid is gone has ended without a word."""
-    age_s = max(0.0, (now_us - row.at) / US)
-    is_ahead = row.at > now_us + AHEAD_S * US  # the clock went back since: its age is not known, so it is not taken for live
-    is_gone = row.host == here and (age_s > GONE_S or is_ahead) and not Path(f"/proc/{row.pid}").exists()
-    return ProcessView(
-        id=row.id,
-        pid=row.pid,
-        host=row.host,
-        service=row.service,
-        state="ended" if row.ended_at is not None or is_gone else "live" if age_s <= STALE_S and not is_ahead else "stale",
-        control_version=row.control_version or None,
-        control_source=row.control_source,
-        heartbeat_age_s=age_s,
-        queue_depth=row.queue_depth,
-        dropped=row.dropped,
-        note=row.note,
-    )
-
-
-def subject_of(key: str) -> str:
-    """What a control key is about, for people."""
-    scope = kill_scope(key)
-    return key if scope is None else str(scope)
-
-
 def _changes(settings: Settings, reading: Reading) -> tuple[ChangeView, ...]:
     if not settings.locations.control.exists() or (reading.problem or "").startswith("control.db:"):
         return ()
@@ -286,13 +270,4 @@ def _changes(settings: Settings, reading: Reading) -> tuple[ChangeView, ...]:
         rows = read_audit(settings.locations.control, last=10 * CHANGES)
     except StoreError:
         return ()
-    return change_views(rows)[:CHANGES]
-
-
-def change_views(rows: list[AuditRow]) -> tuple[ChangeView, ...]:
-    """Audit rows (oldest first) as changes, newest first."""
-    undone = {row.undoes for row in rows if row.undoes is not None}
-    return tuple(
-        ChangeView(row.id, row.at, row.actor, row.act, subject_of(row.key), row.reason, row.version, row.id in undone)
-        for row in reversed(rows)
-    )
+    return change_views(rows, settings.routing)[:CHANGES]

@@ -11,9 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from console.core.routes import Forced, Route
     from console.core.switches import Scope, Switch
 
-ActName = Literal["kill", "restore", "undo"]
+ActName = Literal["kill", "restore", "undo", "switch", "auto", "force_open", "force_closed", "force_auto", "use", "rollback"]
+"""switch and auto: a feature's route, or that of all; force_*: a target's breaker; use and rollback: a prompt's version."""
+
+BreakerState = Literal["closed", "open", "half_open", "forced_open", "forced_closed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +73,47 @@ class FeatureView:
     killed: Switch | None
     """The switch that stops this feature as a whole, or None."""
     quality: float | None = None
+    chain: tuple[str, ...] = ()
+    """The targets that its calls try now, in order: the operator's route, else the configured chain; empty: the application
+    decides."""
+    route: Route | None = None
+    """The operator's route in force (its own, or the one for all), or None."""
+    fallback: FallbackView | None = None
+    """Set while calls of the last minute were served by a later target of the chain: a tenth of them, or any while the breaker
+    of the first is not closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class FallbackView:
+    """Why a feature is served by another target than the first of its chain, and since when (None: not known)."""
+
+    target: str
+    """Who serves most of it."""
+    first: str
+    """Who should."""
+    reason: str
+    """For example "sonnet open in 2 of 2: 529 overloaded_error x14"."""
+    since: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerView:
+    """One process's breaker of one target, as its last heartbeat told."""
+
+    process: str
+    pid: int
+    host: str
+    service: str
+    state: BreakerState
+    reason: str | None
+    since: int | None
+    probe_at: int | None
+    """When the next probe may go out; None unless it is open."""
 
 
 @dataclass(frozen=True, slots=True)
 class TargetView:
-    """One target over the last five minutes."""
+    """One target over the last five minutes. One that is configured and has no traffic is listed as well."""
 
     target: str
     model: str
@@ -82,7 +122,65 @@ class TargetView:
     error_rate: float | None
     p95_ms: float | None
     breakers: tuple[tuple[str, int], ...] | None = None
-    """(state, processes); None until breakers exist."""
+    """(state, live processes), worst state first; None when no live process has told of this target."""
+    results: tuple[tuple[str, int], ...] = ()
+    """What its attempts of five minutes ended with, most first: ("ok", 312), ("529", 14), ("timeout", 2)."""
+    reason: str | None = None
+    """Why it is not closed, from the process that opened last."""
+    since: int | None = None
+    probe_at: int | None = None
+    """The earliest next probe of any process."""
+    forced: Forced | None = None
+    """What an operator holds it at."""
+    is_configured: bool = True
+    features: tuple[str, ...] = ()
+    """Whose chain or route names it."""
+    by_process: tuple[BreakerView, ...] = ()
+    unknown_in: int = 0
+    """Live processes whose configuration does not know it, while a route or a forced breaker names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionView:
+    """One version of a prompt."""
+
+    version: int
+    hash: str | None
+    """sha256 of the file (of the registered text when the file is lost)."""
+    state: Literal["current", "draft", "available", "withdrawn"]
+    share: float | None
+    """Of the keys that get it, 0..1; None unless it is current."""
+    file: Literal["ok", "edited", "lost"]
+    """edited: not what was registered under this number; lost: registered, and no file any more. The registered text is
+    served in both cases."""
+    is_registered: bool
+    description: str | None
+    owner: str | None
+    notes: str | None
+    variables: tuple[str, ...]
+    calls_5m: int
+    current_since: int | None
+    """When an operator made it current last; None: never, or it is current without anybody's act."""
+    current_by: str | None
+    problem: str | None = None
+    """Why the file cannot be served, with its position."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptStatus:
+    """One prompt with its versions, newest first. `current`: what a new conversation gets (several while shares are split)."""
+
+    name: str
+    versions: tuple[VersionView, ...]
+    current: tuple[int, ...]
+    chosen_by: str | None
+    """Who made them current; None: nobody did, the highest version that is no draft is served."""
+    chosen_at: int | None
+    reason: str | None
+    features: tuple[str, ...]
+    """Features whose calls of the last five minutes carried it."""
+    alarms: tuple[str, ...]
+    """A current version's file was edited or lost; a process serves a version that nobody has registered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +196,23 @@ class ChangeView:
     reason: str | None
     version: int
     is_undone: bool = False
+    before: str | None = None
+    after: str | None = None
+    """What it changed from and to, for people: "sonnet → haiku" is before "sonnet", after "haiku"."""
+    expires_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineView:
+    """One line of the timeline, newest first in lists: an act, or a process that started, ended or fell silent."""
+
+    at: int
+    kind: Literal["act", "process", "breaker"]
+    actor: str | None
+    text: str
+    reason: str | None = None
+    change: ChangeView | None = None
+    """The act behind it, which can be undone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +253,8 @@ class StatusView:
     features: tuple[FeatureView, ...]
     targets: tuple[TargetView, ...]
     changes: tuple[ChangeView, ...]
+    prompt_alarms: tuple[str, ...] = ()
+    """Of all prompts, see `PromptStatus.alarms`."""
     trends: tuple[Trend, ...] = ()
     """When asked for: p50_ms, p99_ms, calls_per_min, error_rate, and one `status_NNN_per_min` for each of 429 and 529, over
     the last 30 minutes in steps of 30 s; all features together, or the one that was asked for."""
@@ -145,14 +262,20 @@ class StatusView:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What an operator wants: an act on a scope. `for_us`: it expires by itself after so many microseconds."""
+    """What an operator wants. `for_us`: it expires by itself after so many microseconds."""
 
     act: ActName
     scope: Scope | None = None
-    """None only for undo."""
+    """kill, restore: what is stopped. switch, auto: `all` or a feature."""
     for_us: int | None = None
     change_id: str | None = None
     """For undo: which change; None is the last one that was not undone yet."""
+    targets: tuple[str, ...] = ()
+    """switch: where to, in order. force_*: the one target."""
+    prompt: str | None = None
+    """use, rollback: the prompt."""
+    version: int | None = None
+    """use: the version. rollback: the version to go back to; None: the one that was current before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +302,12 @@ class Preview:
     warnings: tuple[str, ...]
     version: int
     """The version of the key that was seen (0: no row yet); `apply` refuses when it has changed since."""
+    diff: str | None = None
+    """use, rollback: what changes in the prompt's text, as a unified diff."""
+    choices: tuple[str, ...] = ()
+    """switch: the other targets that can be switched to, nearest in the chain first."""
+    text_hash: str | None = None
+    """use, rollback: the sha256 of the text that was shown; `apply` refuses when the file has changed since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +323,9 @@ class Applied:
     reason: str | None
     expires_at: int | None
     write_ms: float
+    key: str = ""
+    value: str = ""
+    """The control row that was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,12 +339,15 @@ class Acknowledgement:
     waited_ms: float
     calls_per_min_before: float | None
     calls_per_min_now: float | None
-    """Calls of the subject that reached the API: in the minute before the act, and in the last full ten seconds (of a customer:
-    in the last full minute)."""
+    """Calls a minute of what `counted` says: in the minute before the act, and in the last full ten seconds (of a customer: in
+    the last full minute)."""
     silent: tuple[ProcessView, ...] = ()
     """Have missed three heartbeats: whether they follow cannot be told."""
     problem: str | None = None
     """Why nobody can be seen to follow, when telemetry cannot be read."""
+    counted: str = "calls that reached the API"
+    """The number that the act should move: "calls served by haiku", "calls with support-reply v2"."""
+    expected: Literal["down", "up"] = "down"
 
     @property
     def is_complete(self) -> bool:

@@ -19,15 +19,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from console.core.ids import uuid7
-from console.runtime.clock import now_us
+from console.core.targets import Routing
+from console.runtime.clock import now_us, steady_us
+from console.runtime.gate import Gate
+from console.runtime.prompts import PromptBook
 from console.runtime.recorder import Recorder
+from console.runtime.router import Router
 from console.runtime.snapshot import Snapshot, SnapshotHolder
 from console.store.files import make_private
+from console.store.prompts import PromptDirectory
 from console.store.sqlite.telemetry import Heartbeat, RetentionPolicy, TelemetryWriter
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from console.core.flow import Plan
+    from console.runtime.guarded import Guarded
     from console.runtime.recorder import Ended
     from console.store.locations import Locations
 
@@ -46,7 +53,15 @@ _runtimes: Final[weakref.WeakSet[Runtime]] = weakref.WeakSet()
 class Runtime:
     """What the middleware needs of this process. `current` and `record` are the hot path; neither raises nor blocks."""
 
-    def __init__(self, locations: Locations, *, service: str | None = None, retention: RetentionPolicy | None = None) -> None:
+    def __init__(
+        self,
+        locations: Locations,
+        *,
+        service: str | None = None,
+        retention: RetentionPolicy | None = None,
+        routing: Routing | None = None,
+        prompts: Path = Path("prompts"),
+    ) -> None:
         self._locations = locations
         self._service = service or default_service()
         with suppress(OSError):  # the recorder says what is wrong with the directory when it cannot write
@@ -60,6 +75,13 @@ class Runtime:
             retention or RetentionPolicy(),
             self._holder.keep_if_new,
         )
+        routing = routing or Routing()
+        self._router = Router(routing)
+        self.prompts = PromptBook(PromptDirectory(prompts), self.swallow)
+        self.gate = Gate(routing.breaker, self._recorder.wake)
+        self._unusable: dict[str, str] = {}
+        self.guarded: dict[int, Guarded] = {}
+        """Bodies that are being read under limits, by id."""
         self._threads: tuple[threading.Thread, ...] = ()
         self._start_lock = threading.Lock()
         self._is_started = False
@@ -83,6 +105,10 @@ class Runtime:
     def last(self) -> Snapshot:
         """The snapshot that was in force last, without a look at any file."""
         return self._holder.snapshot
+
+    def plan(self, feature: str) -> Plan | None:
+        """Where a call of the feature goes that starts now; None: where the application sends it."""
+        return self._router.plan(self.current().state, feature)
 
     def record(self, end: Ended) -> None:
         """Hands an ended attempt to the recorder."""
@@ -129,6 +155,8 @@ class Runtime:
         self._start_lock = threading.Lock()
         self._is_started, self._threads, self._acknowledged = False, (), ()
         self._begin()
+        self.guarded = {}
+        self.gate.after_fork()
         self._holder.after_fork()
         self._recorder.after_fork(self._id, held)
 
@@ -137,7 +165,10 @@ class Runtime:
         while not self._is_closed and os.getpid() == self._pid:
             try:
                 self._holder.tick()
+                for guarded in tuple(self.guarded.values()):
+                    guarded.tick(steady_us())
                 self._acknowledge(self._holder.current())
+                self.prompts.tick(self.last().state, now_us())
             except Exception as error:  # noqa: BLE001 -- the watcher must outlive anything
                 self._count(error)
             pause.wait(WATCH_S)
@@ -157,12 +188,22 @@ class Runtime:
         """Counts an exception of the instrumentation itself; the first one is logged."""
         self._count(error)
 
+    def note_unusable(self, target: str, why: str) -> None:
+        """A target that this process cannot ask, for as long as the process lives; said in its heartbeats, logged once."""
+        if self._unusable.setdefault(target, why) is why:
+            log.warning("console: target %s cannot be used: %s", target, why)
+            self._recorder.wake()
+
     def _heartbeat(self) -> Heartbeat:
         snapshot, recorder = self._holder.current(), self._recorder
         told = dict.fromkeys((snapshot.problem, recorder.problem, recorder.set_aside))
         problems = [problem for problem in told if problem]
         if self.errors:
             problems.append(f"{self.errors} errors inside the instrumentation")
+        problems += [f"target {target} cannot be used: {why}" for target, why in tuple(self._unusable.items())]
+        if unknown := self._router.unknown(snapshot.state):
+            problems.append(f"targets that this process does not know: {', '.join(unknown)}")
+        breakers = self.gate.states(self._router.forced(snapshot.state), self._router.targets)
         return Heartbeat(
             id=self._id,
             pid=self._pid,
@@ -181,6 +222,10 @@ class Runtime:
                 "refused": snapshot.refused,
                 "glass": [str(scope) for scope in snapshot.glass],
                 "kill_directories": [str(directory) for directory in self._locations.kill_directories],
+                "breakers": {name: breaker._asdict() for name, breaker in breakers.items()},
+                "targets": list(self._router.targets),
+                "prompts": self.prompts.served(now_us()),
+                "prompt_problems": self.prompts.problems(now_us()),
                 "python": platform.python_version(),
             },
         )

@@ -21,7 +21,7 @@ from console.runtime.clock import steady_us
 from console.store.bell import LENGTH, Listener
 from console.store.breakglass import broken_glass
 from console.store.kept import keep, read_kept
-from console.store.sqlite.control import read_control
+from console.store.sqlite.control import completed, read_control
 from console.store.sqlite.counter import ChangeCounter, Signature
 
 if TYPE_CHECKING:
@@ -151,6 +151,7 @@ class SnapshotHolder:
             return
         try:
             state = merge(self.snapshot.state, read_control(self._locations.control, busy_s=0.05))
+            state = completed(self._locations.control, state)
         except (StoreError, ControlRefused) as error:
             self._fail(signature, str(error))
             return

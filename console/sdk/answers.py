@@ -32,6 +32,21 @@ class CallBlocked(errors.CallBlocked, anthropic.APIError):
         self.reason = reason
 
 
+class ChainExhausted(errors.ChainExhausted, anthropic.APIError):
+    """No target gave an HTTP answer. It is an `anthropic.APIError` too; not one that the SDK repeats, because the chain has
+    done that."""
+
+    def __init__(self, message: str, *, request: httpx2.Request) -> None:
+        anthropic.APIError.__init__(self, message, request, body=None)
+
+
+def exhausted(request: APIRequest, feature: str, failures: str) -> ChainExhausted:
+    """The error for a call whose chain has ended without an HTTP answer. `failures`: what went wrong, attempt by attempt."""
+    why = failures or "every target is left alone for now, because it failed or an operator holds it open"
+    message = f"no target of {feature} answered ({why}); see `console status` or `console target list`"
+    return ChainExhausted(message, request=_http_request(request))
+
+
 def blocked(request: APIRequest, switch: Switch) -> CallBlocked:
     """The error for a call that `switch` stops and for which no text is defined."""
     why = f" ({switch.reason})" if switch.reason else ""

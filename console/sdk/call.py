@@ -1,7 +1,8 @@
-"""One passage of a call through the middleware: from the request to exactly one `AttemptEnd`.
+"""One passage of a call through the middleware: from the request to exactly one end that is recorded.
 
-The SDK runs the middleware once per HTTP attempt, so this is an attempt; the recorder folds attempts into calls. On the path of
-the caller a call only keeps references and two clock readings; `settled`, which looks into them, runs in the recorder's thread.
+Without a chain the SDK runs the middleware once per HTTP attempt, so a passage is an attempt, and the recorder folds those of a
+call. With a chain a passage is a whole call, and its end carries the attempts that failed before. On the path of the caller a
+call only keeps references and two clock readings; `settled`, which looks into them, runs in the recorder's thread.
 """
 
 from __future__ import annotations
@@ -12,15 +13,24 @@ from typing import TYPE_CHECKING, Any, Final
 import anthropic
 
 from console.core.calls import AttemptEnd, Facts, Outcome, ServedBy, Usage, error_of_status, is_retried_by_sdk
+from console.core.flow import Failed, chain_flow, passing_flow
+from console.core.moves import NOT_SENT
 from console.core.observation import Observation
 from console.core.switches import stopping
+from console.errors import ConfigError
+from console.sdk.guard import Guard, connection_of, narrow_read_timeout
+from console.sdk.requests import RAW_RESPONSE, Original, readdress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator, Sequence
 
+    import httpx2
     from anthropic._request import APIRequest
 
+    from console.core.breaker import Permit, Result
+    from console.core.flow import Effect, Plan, Reply, Send, Serve, Verdict
     from console.core.switches import Switch
+    from console.core.targets import Target
     from console.runtime.process import Runtime
 
 HOLD_MARGIN_US: Final = 12_000_000
@@ -29,10 +39,12 @@ MAX_HOLD_US: Final = 3_600_000_000
 
 TRUNCATED: Final = "truncated_stream"
 """What an answer is called that ended cleanly before it was whole."""
+NO_TARGET: Final = "no_target"
+"""What a call is called that no target of its chain was asked for: all are left alone."""
 
 
 class Call:
-    """What is known of an attempt, until it is recorded. It is recorded once; what comes later changes nothing."""
+    """What is known of a call, until it is recorded. It is recorded once; what comes later changes nothing."""
 
     # Defaults of the class: an attempt that goes well never sets most of them.
     _duration_us: int | None = None
@@ -46,6 +58,19 @@ class Call:
     _model: Any = None
     _stop_reason: Any = None
     _usage: Any = None
+    _original: Original | None = None
+    _target: Target | None = None
+    _limit_s: float | None = None
+    _position = 0
+    _permit: Permit | None = None
+    _is_slow = False
+    _guard: Guard | None = None
+    _final: AttemptEnd | None = None
+    _earlier: tuple[AttemptEnd, ...] = ()
+    _is_between = False
+    """An attempt of a chain has failed and no other has begun."""
+    is_changed = False
+    """The body that was sent last differs from the application's."""
 
     def __init__(
         self,
@@ -56,6 +81,8 @@ class Call:
         *,
         is_batch: bool,
         is_client_known: bool = False,
+        plan: Plan | None = None,
+        client_timeout: float | httpx2.Timeout | None = None,
     ) -> None:
         self._started_ns = perf_counter_ns()
         self._started_us = time_ns() // 1000
@@ -65,9 +92,32 @@ class Call:
         self.is_batch = is_batch
         self.is_client_known = is_client_known
         self._max_retries = max_retries
+        self.plan = plan
+        if plan is not None:
+            try:
+                self._original = Original.of(request, client_timeout)
+            except Exception as error:  # noqa: BLE001 -- then the call goes where the application sends it
+                runtime.swallow(error)
+                self.plan = None
 
-    def stopped_by(self) -> Switch | None:
-        """The switch that stops this attempt now, or None. Never raises: an error here lets the call go on, counted."""
+    def flow(self) -> Generator[Effect, Reply, Verdict]:
+        """What decides about this call."""
+        if self.plan is None or self._original is None:
+            return passing_flow()
+        self._runtime.gate.begin()
+        own, started_us, deadline_s = self.request.options.max_retries, self._started_ns // 1000, self._original.deadline_s
+        return chain_flow(
+            self.plan,
+            self._runtime.gate,
+            started_us=started_us,
+            deadline_us=None if deadline_s is None else started_us + round(deadline_s * 1e6),
+            is_streamed=self.facts.is_streamed,
+            retries=min(1, own if isinstance(own, int) else self._max_retries),
+        )
+
+    def stopped_by(self, target: Target | None = None) -> Switch | None:
+        """The switch that stops the next attempt, at `target`, or None. Never raises: an error here lets the call go on,
+        counted."""
         try:
             switches = self._runtime.current().switches
         except Exception as error:  # noqa: BLE001 -- A12: what was in force stays in force
@@ -82,15 +132,153 @@ class Call:
                 time_ns() // 1000,
                 feature=facts.feature,
                 customer=facts.customer,
-                models=facts.models,
+                models=facts.models if target is None else (target.model, *facts.models[1:]),
             )
         except Exception as error:  # noqa: BLE001 -- A12: without a decision the call goes on
             self._runtime.swallow(error)
             return None
 
-    def refused(self, *, is_degraded: bool) -> None:
-        """A kill switch has stopped it, and the caller gets the defined text or an error."""
-        self._error = "kill_switch"
+    # -- the attempts of a chain ---------------------------------------------------------------------------------------
+
+    def begin_attempt(self, send: Send) -> Failed | None:
+        """Makes the request the one for the target. A failure is one before anything was sent."""
+        target = send.target
+        assert target is not None and self._original is not None  # noqa: S101 -- a chain's
+        if self._target is not None:
+            self._started_ns, self._started_us = perf_counter_ns(), time_ns() // 1000
+            self._status = self._headers = self._url = None
+        self._target, self._limit_s, self._is_between = target, send.limit_s, False
+        try:
+            self.is_changed = readdress(self.request, self._original, target, send.limit_s)
+        except ConfigError as error:
+            self._runtime.note_unusable(target.name, str(error))
+            return self.attempt_failed(NOT_SENT)
+        return None
+
+    def attempt_failed(self, kind: str, *, is_in_band: bool = False) -> Failed:
+        """Notes an attempt of a chain that has failed; what the flow is told."""
+        self.unguard()
+        now_ns = perf_counter_ns()
+        if self._target is not None:
+            end = AttemptEnd(
+                facts=self.facts,
+                started_us=self._started_us,
+                duration_us=(now_ns - self._started_ns) // 1000,
+                outcome="failed",
+                served_by="none",
+                target=self._target.name,
+                status=self._status,
+                error=kind,
+                request_id=None if self._headers is None else self._headers.get("request-id"),
+                host=None if self._url is None else self._url.host,
+                model_sent=self._target.model,
+                is_sent=kind != NOT_SENT,
+            )
+            self._earlier += (end,)
+            # What may still come of the call (a pause, a switch, the defined text) counts from here, and is no attempt.
+            self._started_ns, self._started_us, self._is_between = now_ns, time_ns() // 1000, True
+        return Failed(kind, now_ns // 1000, is_in_band)
+
+    def guard(self, http: httpx2.Response) -> None:
+        """From now on the body is being read, and may take what is left of the attempt's limit; a stream that says nothing at
+        all for as long as it may be silent is given up sooner."""
+        if self._limit_s is None:
+            return
+        silence_s = self.plan.limits.silence if self.plan is not None and self.facts.is_streamed else None
+        try:
+            if silence_s is not None:
+                narrow_read_timeout(http, silence_s)
+            connection = connection_of(http)
+            if connection is not None:
+                self._guard = Guard(connection)
+                self._guard.until(self._started_ns // 1000 + round(self._limit_s * 1e6))
+                self._runtime.guarded[id(self._guard)] = self._guard
+        except Exception as error:  # noqa: BLE001 -- then it may take as long as the HTTP library lets it
+            self._runtime.swallow(error)
+
+    def unguard(self) -> None:
+        """It is not being read any more."""
+        if self._guard is not None:
+            self._runtime.guarded.pop(id(self._guard), None)
+
+    def kind_of(self, error: BaseException) -> str:
+        """What a failure to read is called: that of the guard comes as a broken connection."""
+        return "timeout" if self._guard is not None and self._guard.why is not None else kind_of(error)
+
+    def committed(self, held: Sequence[bytes]) -> int:
+        """The first content of a stream has come, and the caller will get it. The time, on the steady clock."""
+        now_ns = perf_counter_ns()
+        try:
+            self._observe_beginning(held, now_ns)
+        except Exception as error:  # noqa: BLE001 -- the stream is good, and the caller's
+            self.unguard()
+            self._runtime.swallow(error)
+        return now_ns // 1000
+
+    def _observe_beginning(self, held: Sequence[bytes], now_ns: int) -> None:
+        observation = self._observation = Observation(is_sse=True)
+        for chunk in held:
+            observation.chunks.append(chunk)
+            observation.begin(chunk, now_ns)
+        if observation.first_content_at is None:
+            observation.first_content_at = now_ns
+        silence_s = None if self.plan is None else self.plan.limits.silence
+        if self._guard is not None:
+            if silence_s is None:
+                self.unguard()
+            else:
+                self._guard.listen(observation, silence_s, now_ns // 1000)
+
+    def go_by_itself(self) -> None:
+        """The chain is given up for a defect of ours: the call is the application's own again."""
+        original, self._duration_us = self._original, None
+        if original is not None:
+            vars(self.request.options).update(
+                json_data=original.body, url=original.url, headers=original.headers, timeout=original.given_timeout
+            )
+        self.plan = self._original = self._target = self._permit = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has been recorded."""
+        return self._duration_us is not None
+
+    def serve(self, verdict: Serve) -> None:
+        """The caller gets the answer in hand."""
+        self._position, self._permit, self._is_slow = verdict.position, verdict.permit, verdict.is_slow
+
+    def given_up(self) -> None:
+        """A chain has ended in a failure: the call's end is that of its last attempt."""
+        if not self._earlier:
+            first = self.plan.targets[0] if self.plan is not None else None
+            self._target, self._error = first, NO_TARGET
+            self._end("failed")
+            return
+        *earlier, last = self._earlier
+        self._final = last._replace(earlier=tuple(earlier))
+        self._end("failed")
+
+    @property
+    def target(self) -> Target | None:
+        """Of the attempt that was made last."""
+        return self._target
+
+    @property
+    def is_left_unread(self) -> bool:
+        """Whether the caller reads the body: a stream, or `with_streaming_response`."""
+        original = self._original
+        return self.request.stream or (original is not None and original.headers.get(RAW_RESPONSE) == "stream")
+
+    @property
+    def failures(self) -> str:
+        """What went wrong, attempt by attempt, for people."""
+        return "; ".join(f"{end.target}: {end.status or ''} {end.error}".replace(":  ", ": ") for end in self._earlier)
+
+    # -- how it ends ---------------------------------------------------------------------------------------------------
+
+    def refused(self, *, is_degraded: bool, error: str | None = "kill_switch") -> None:
+        """It is stopped, and the caller gets the defined text or an error. `error` None: the last attempt's."""
+        self._error = error or (self._earlier[-1].error if self._earlier else NO_TARGET)
         self._end("degraded" if is_degraded else "blocked")
 
     def learn_retries(self, max_retries: int) -> None:
@@ -123,9 +311,14 @@ class Call:
     def observing(self, content_type: str) -> None:
         """The body will be read by the caller. A good answer that is neither JSON nor SSE (a cloud's own frames) passes
         unobserved: then all that is known is whether it was read to its end. An error is one whatever its body is."""
+        if self._observation is not None:  # its beginning was looked at already
+            return
         is_sse = "text/event-stream" in content_type
         if is_sse or "json" in content_type or (self._status is not None and self._status >= 400):
-            self._observation = Observation(is_sse=is_sse)
+            try:
+                self._observation = Observation(is_sse=is_sse)
+            except Exception as error:  # noqa: BLE001 -- the body passes all the same
+                self._runtime.swallow(error)
 
     def watchers(self) -> tuple[Callable[[bytes], None], Callable[[bytes], bool] | None]:
         """What takes every chunk on its way to the caller, and what takes it too until it answers False. Neither raises."""
@@ -157,11 +350,13 @@ class Call:
         if self._duration_us is None:
             self._end(None if self._observation is not None else "cancelled")
 
-    def broke(self, error: Exception) -> None:
-        """Reading the body failed."""
+    def broke(self, error: Exception) -> Exception | None:
+        """Reading the body failed. The error to raise instead, when it was a limit of ours that ended it."""
+        guard = self._guard
         if self._duration_us is None:
-            self._error = kind_of(error)
+            self._error = self.kind_of(error)
             self._end(None if self._observation is not None else "failed")
+        return guard.too_late() if guard is not None and guard.why is not None else None
 
     def _end(self, outcome: Outcome | None) -> None:
         """Hands the attempt over, once. What it keeps from here on is small: the request and its body are let go."""
@@ -169,6 +364,8 @@ class Call:
             return
         self._duration_us = (perf_counter_ns() - self._started_ns) // 1000
         self._outcome = outcome
+        if self._guard is not None:
+            self.unguard()
         try:
             options = self.request.options
             self._key, self._own_retries, self._retries_taken = (
@@ -186,6 +383,14 @@ class Call:
 
     def settled(self) -> AttemptEnd:
         """What has happened, as values. Called once, by the recorder."""
+        end = self._settled() if self._final is None else self._final
+        if self._permit is not None and self._target is not None:  # a stream's: what became of it is known only now
+            is_good = end.outcome in ("ok", "cancelled")
+            result: Result = ("slow" if self._is_slow else "success") if is_good else "failure"
+            self._runtime.gate.settle(self._target.name, self._permit, result, reason=f"stream broke: {end.error}")
+        return end
+
+    def _settled(self) -> AttemptEnd:
         status, headers = self._status, self._headers
         outcome, error, seen = self._outcome, self._error, self._observation
         model, stop_reason, usage, first_ns = self._model, self._stop_reason, _usage(self._usage), None
@@ -196,14 +401,15 @@ class Call:
             outcome, error = _outcome_of(seen, status, error)
         if outcome == "failed" and error is None:
             error = error_of_status(status) if status is not None else "connection"
-        will_retry = outcome == "failed" and self._will_retry(status, error)
+        will_retry = self.plan is None and outcome == "failed" and self._will_retry(status, error)
+        target = self._target
         return AttemptEnd(
             facts=self.facts,
             started_us=self._started_us,
             duration_us=self._duration_us or 0,
             outcome=outcome or "failed",
-            served_by=_SERVED_BY.get(outcome or "failed", "none"),
-            target=self.facts.model,
+            served_by="fallback" if outcome == "ok" and self._position else _SERVED_BY.get(outcome or "failed", "none"),
+            target=self.facts.model if target is None else target.name,
             key=self._key,
             retries_taken=self._retries_taken,
             will_retry=will_retry,
@@ -216,10 +422,13 @@ class Call:
             stop_reason=stop_reason if isinstance(stop_reason, str) else None,
             usage=usage,
             host=None if self._url is None else self._url.host,
+            model_sent=None if target is None else target.model,
+            is_sent=not self._is_between and outcome not in ("blocked", "degraded") and error != NO_TARGET,
+            earlier=self._earlier,
         )
 
     def _will_retry(self, status: int | None, error: str | None) -> bool:
-        if status is None and error not in ("timeout", "connection"):
+        if status is None and error not in ("timeout", "connection", "reset", "pool"):
             return False
         own = self._own_retries
         if self._retries_taken >= (own if isinstance(own, int) else self._max_retries):
@@ -271,9 +480,19 @@ def _ignore(chunk: bytes) -> None:
 
 
 def kind_of(error: BaseException) -> str:
-    """What a failure without an HTTP answer is called in the records."""
-    if isinstance(error, anthropic.APITimeoutError) or "Timeout" in type(error).__name__:
+    """What a failure without an HTTP answer is called in the records: timeout; connection (it could not be made); reset (it was
+    there and broke); pool (all of the application's own are taken); else the name of the exception."""
+    names = [type(found).__name__ for found in (error, error.__cause__) if found is not None]
+    if any(name == "PoolTimeout" for name in names):
+        return "pool"
+    if isinstance(error, anthropic.APITimeoutError) or any("Timeout" in name for name in names):
         return "timeout"
+    if any(name in _RESETS for name in names):
+        return "reset"
     if isinstance(error, anthropic.APIConnectionError | OSError) or type(error).__module__.startswith("httpx2"):
         return "connection"
     return type(error).__name__
+
+
+_RESETS: Final = frozenset({"ReadError", "WriteError", "CloseError", "RemoteProtocolError", "ConnectionResetError"})
+"""How the HTTP library names what breaks on a connection that was there."""

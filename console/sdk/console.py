@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from console.runtime.process import Runtime
 from console.sdk.endpoints import tags
 from console.sdk.middleware import ConsoleMiddleware
+from console.sdk.prompts import Prompts
 from console.store.configuration import load_settings
 from console.store.sqlite.telemetry import RetentionPolicy
 
@@ -20,7 +21,8 @@ class Console:
 
         console = Console()
         client = Anthropic(middleware=[console.middleware])
-        client.messages.create(..., extra_headers=console.tags(feature="support-reply", customer="acme"))
+        system = console.prompts.render("support-reply", key=user_id, product="Acme")
+        client.messages.create(..., system=system, extra_headers=console.tags(customer="acme"))
 
     The same object serves blocking and asynchronous clients of every provider. Made once per process, or before a fork.
     Raises ConfigError when there is a configuration and it is wrong; nothing else, and nothing later.
@@ -33,8 +35,11 @@ class Console:
             settings.locations,
             service=service or settings.service,
             retention=RetentionPolicy(calls_s=settings.calls_kept_s, rollups_s=rollups),
+            routing=settings.routing,
+            prompts=settings.prompts,
         )
         self.middleware = ConsoleMiddleware(self._runtime, settings.degraded)
+        self.prompts = Prompts(self._runtime)
 
     tags = staticmethod(tags)
 

@@ -6,20 +6,20 @@ and the switch is instrumentation: an exception in it is counted, logged once an
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
-from weakref import ref
+from typing import TYPE_CHECKING, Any, cast
 
-from anthropic import DEFAULT_MAX_RETRIES, Middleware
+from anthropic import Middleware
 
-from console.core.flow import Refuse, call_flow
-from console.sdk.answers import blocked, defined_answer, defined_async_answer
-from console.sdk.bodies import observe
+from console.core.flow import SERVE, GiveUp, Refuse
+from console.sdk.answers import blocked, defined_answer, defined_async_answer, exhausted
+from console.sdk.bodies import observe, unobserved
 from console.sdk.call import Call, kind_of
+from console.sdk.clients import Clients
 from console.sdk.drivers import run, run_async
 from console.sdk.endpoints import Endpoint, endpoint_of
-from console.sdk.facts import batch_facts, default_tags, facts_of, tagged, without_tags
-from console.sdk.wires import AsyncWire, SyncWire, is_unread
+from console.sdk.facts import batch_facts, facts_of, tagged, without_tags
+from console.sdk.requests import DEFAULT_TIMEOUT
+from console.sdk.wires import AsyncWire, SyncWire, error_type_of, is_unread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,12 +27,8 @@ if TYPE_CHECKING:
     from anthropic import APIResponse, AsyncAPIResponse, AsyncCallNext, CallNext
     from anthropic._request import APIRequest
 
+    from console.core.flow import Plan, Verdict
     from console.runtime.process import Runtime
-
-
-log = logging.getLogger("console")
-
-MAX_CLIENTS: Final = 1_000
 
 
 class ConsoleMiddleware(Middleware):
@@ -41,9 +37,7 @@ class ConsoleMiddleware(Middleware):
     def __init__(self, runtime: Runtime, degraded: Mapping[str, str]) -> None:
         self._runtime = runtime
         self._degraded = degraded
-        self._max_retries = DEFAULT_MAX_RETRIES
-        self._clients: dict[int, _Client] = {}
-        """By the id of their `call_next`: the SDK makes one a client (one a call under OpenTelemetry)."""
+        self._clients = Clients()
 
     def handle(self, request: APIRequest, call_next: CallNext) -> APIResponse[Any]:
         """One passage of a blocking client's request."""
@@ -51,14 +45,14 @@ class ConsoleMiddleware(Middleware):
         if isinstance(call, _Passing):
             return call_next(call.request)
         wire = SyncWire(call, call_next)
-        verdict = run(call_flow((call.facts.model,)), wire)
-        if isinstance(verdict, Refuse):
-            return cast("APIResponse[Any]", self._refuse(call, verdict))
-        if wire.error is not None:
-            self._fail(call, wire.error)
-            raise wire.error
-        self._look(call, wire.response, call_next, message=_parsed(wire.response))
-        return wire.response
+        try:
+            verdict = run(call.flow(), wire)
+        except Exception as defect:  # noqa: BLE001 -- of the policy itself: what the network did comes back as a value
+            verdict = self._without_policy(call, wire, defect) or run(call.flow(), wire)
+        response = self._concluded(call, wire, verdict)
+        if not call.is_over:
+            self._look(call, wire, call_next, message=_parsed(response))
+        return cast("APIResponse[Any]", response)
 
     async def handle_async(self, request: APIRequest, call_next: AsyncCallNext) -> AsyncAPIResponse[Any]:
         """One passage of an asynchronous client's request."""
@@ -66,20 +60,19 @@ class ConsoleMiddleware(Middleware):
         if isinstance(call, _Passing):
             return await call_next(call.request)
         wire = AsyncWire(call, call_next)
-        verdict = await run_async(call_flow((call.facts.model,)), wire)
-        if isinstance(verdict, Refuse):
-            return cast("AsyncAPIResponse[Any]", self._refuse(call, verdict, is_async=True))
-        if wire.error is not None:
-            self._fail(call, wire.error)
-            raise wire.error
-        message = await _async_parsed(wire.response)
-        self._look(call, wire.response, call_next, message=message, is_async=True)
-        return wire.response
+        try:
+            verdict = await run_async(call.flow(), wire)
+        except Exception as defect:  # noqa: BLE001 -- as above
+            verdict = self._without_policy(call, wire, defect) or await run_async(call.flow(), wire)
+        response = self._concluded(call, wire, verdict, is_async=True)
+        if not call.is_over:
+            self._look(call, wire, call_next, message=await _async_parsed(response), is_async=True)
+        return cast("AsyncAPIResponse[Any]", response)
 
     def _begin(self, request: APIRequest, call_next: Any) -> Call | _Passing:
         """The call behind a request, or the request to be passed on when it is none of ours. Never raises."""
         tags: Mapping[str, str] = {}
-        client = self._known(call_next)
+        client = self._clients.of(call_next)
         try:
             stripped, tags = without_tags(request, omits_defaults=client is None or bool(client.tags))
             if client is not None and client.tags:
@@ -97,24 +90,83 @@ class ConsoleMiddleware(Middleware):
         except Exception as error:  # noqa: BLE001 -- a kill of everything must still hold
             self._runtime.swallow(error)
             is_batch, facts = False, tagged(tags)
-        max_retries = self._max_retries if client is None else client.max_retries
-        return Call(self._runtime, stripped, facts, max_retries, is_batch=is_batch, is_client_known=client is not None)
+        return Call(
+            self._runtime,
+            stripped,
+            facts,
+            self._clients.max_retries if client is None else client.max_retries,
+            is_batch=is_batch,
+            is_client_known=client is not None,
+            plan=None if is_batch or stripped is request else self._plan(facts.feature),  # a chain needs a copy of its own
+            client_timeout=DEFAULT_TIMEOUT if client is None else client.timeout,
+        )
+
+    def _plan(self, feature: str) -> Plan | None:
+        try:
+            return self._runtime.plan(feature)
+        except Exception as error:  # noqa: BLE001 -- then the call goes where the application sends it
+            self._runtime.swallow(error)
+            return None
+
+    def _without_policy(self, call: Call, wire: SyncWire | AsyncWire, defect: Exception) -> Verdict | None:
+        """A defect in the flow or the gate must not cost the call: what is in hand is served; without anything the call goes
+        where the application sends it, unless a switch stops it (None)."""
+        self._runtime.swallow(defect)
+        http = getattr(wire.response, "http_response", None)
+        if wire.error is None and http is not None and (is_unread(http) or http.is_success):
+            return SERVE
+        call.go_by_itself()
+        return None
+
+    def _concluded(self, call: Call, wire: SyncWire | AsyncWire, verdict: Verdict, *, is_async: bool = False) -> Any:
+        """What the caller gets; when it is `wire.response`, the call has yet to be recorded."""
+        if isinstance(verdict, Refuse):
+            return self._refuse(call, verdict, is_async=is_async)
+        if isinstance(verdict, GiveUp):
+            return self._give_up(call, wire, verdict, is_async=is_async)
+        if wire.error is not None:
+            if call.plan is None:
+                self._fail(call, wire.error)
+            else:
+                call.given_up()
+            raise wire.error
+        call.serve(verdict)
+        return wire.response
+
+    def _give_up(self, call: Call, wire: SyncWire | AsyncWire, verdict: GiveUp, *, is_async: bool) -> Any:
+        """The end of a chain: the defined text, the last answer that says why, or ChainExhausted; none that the SDK repeats."""
+        text = self._text(call, is_async=is_async)
+        if text is not None:
+            call.refused(is_degraded=True, error=None)
+            return text
+        request, feature, failures = call.request, call.facts.feature, call.failures
+        call.given_up()
+        answer = None if verdict.answer is None else wire.answers.get(verdict.answer)
+        if answer is None:
+            raise exhausted(request, feature, failures) from None
+        answer.http_response.headers["x-should-retry"] = "false"
+        return answer
+
+    def _text(self, call: Call, *, is_async: bool) -> Any:
+        """The feature's defined text as an answer, or None."""
+        facts = call.facts
+        text = None if call.is_batch else self._degraded.get(facts.feature)
+        if text is None:
+            return None
+        try:
+            if callable(call.request.options.post_parser):  # `messages.parse`: prose may not be what the caller can read
+                defined_answer(call.request, text, facts.model).parse()
+            return (defined_async_answer if is_async else defined_answer)(call.request, text, facts.model)
+        except Exception as error:  # noqa: BLE001 -- a kill switch must still kill
+            self._runtime.swallow(error)
+            return None
 
     def _refuse(self, call: Call, refused: Refuse, *, is_async: bool = False) -> Any:
         """The defined text, or CallBlocked. A batch has no text: what it would return is not an answer."""
-        facts = call.facts
-        text = None if call.is_batch else self._degraded.get(facts.feature)
+        text = self._text(call, is_async=is_async)
         if text is not None:
-            try:
-                if callable(call.request.options.post_parser):  # `messages.parse`: prose may not be what the caller can read
-                    defined_answer(call.request, text, facts.model).parse()
-                answer = defined_async_answer if is_async else defined_answer
-                response = answer(call.request, text, facts.model)
-            except Exception as error:  # noqa: BLE001 -- a kill switch must still kill
-                self._runtime.swallow(error)
-            else:
-                call.refused(is_degraded=True)
-                return response
+            call.refused(is_degraded=True)
+            return text
         stopped = blocked(call.request, refused.switch)
         call.refused(is_degraded=False)
         raise stopped from None
@@ -131,55 +183,34 @@ class ConsoleMiddleware(Middleware):
         except Exception as mistake:  # noqa: BLE001 -- the caller gets the failure itself
             self._runtime.swallow(mistake)
 
-    def _look(self, call: Call, response: Any, call_next: Any, *, message: Any, is_async: bool = False) -> None:
+    def _look(self, call: Call, wire: SyncWire | AsyncWire, call_next: Any, *, message: Any, is_async: bool = False) -> None:
         """Records an answer, or puts an observer into the body that the caller is going to read."""
+        response = wire.response
         try:
             http = getattr(response, "http_response", None)
             if http is None:  # another middleware below answered with a finished value
                 call.served(response)
                 return
-            if not call.is_client_known:
-                self._learn(call, response, call_next)
+            if not call.is_client_known and (client := getattr(response, "_client", None)) is not None:
+                call.learn_retries(self._clients.learn(call_next, client))
             call.answered(http)
             if message is not None:  # read and parsed: most calls
                 call.served(message)
-            elif is_unread(http):
+            elif wire.rest is not None or is_unread(http):
                 call.observing(http.headers.get("content-type", ""))
-                observe(response, call, is_async=is_async)
+                observe(response, call, is_async=is_async, held=wire.held, rest=wire.rest)
             elif http.is_success:  # the SDK will not make sense of it either, or the caller's own parser will not
                 call.observing("application/json")
                 call.read_at_once(http.content)
+            elif call.plan is not None:
+                http.headers["x-should-retry"] = "false"
+                call.given_up()
             else:
-                call.failed(_error_type(http))
+                call.failed(error_type_of(http))
         except Exception as error:  # noqa: BLE001 -- the answer is here: nothing may come between it and the caller
             self._runtime.swallow(error)
-
-    def _known(self, call_next: Any) -> _Client | None:
-        client = self._clients.get(id(call_next))
-        return client if client is not None and client.call_next() is call_next else None
-
-    def _learn(self, call: Call, response: Any, call_next: Any) -> None:
-        """What a client's first answer tells of it. `_client` is private to the SDK: without it nothing is learnt."""
-        client = getattr(response, "_client", None)
-        if client is None:
-            return
-        self._max_retries = client.max_retries
-        call.learn_retries(client.max_retries)
-        if len(self._clients) >= MAX_CLIENTS:
-            self._clients.clear()
-        tags = default_tags(client)
-        self._clients[id(call_next)] = _Client(ref(call_next), client.max_retries, tags)
-        if tags:
-            log.warning("console: tags in a client's default_headers count from its second call on; use extra_headers")
-
-
-class _Client(NamedTuple):
-    """What is known of a client that has had an answer."""
-
-    call_next: ref[Any]
-    max_retries: int
-    tags: Mapping[str, str]
-    """Those among its default headers. Where there are none nothing has to be omitted, which would cost 5 us a call."""
+            if wire.rest is not None:
+                unobserved(response, wire.held, wire.rest, is_async=is_async)
 
 
 class _Passing:
@@ -209,14 +240,3 @@ async def _async_parsed(response: Any) -> Any:
         return await response.parse() if _is_parseable(response) else None
     except Exception:  # noqa: BLE001 -- the SDK will meet the same and tell the caller
         return None
-
-
-def _error_type(http: Any) -> str | None:
-    """The `error.type` of an error body that has been read, or None to go by the status."""
-    try:
-        document = http.json()
-    except Exception:  # noqa: BLE001 -- a gateway's HTML page, for example
-        return None
-    error = document.get("error") if isinstance(document, dict) else None
-    kind = error.get("type") if isinstance(error, dict) else None
-    return kind if isinstance(kind, str) else None

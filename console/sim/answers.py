@@ -5,7 +5,8 @@ Pure and deterministic: the same seed, model, system prompt and question give th
 What a request can do to the answer, besides asking something else:
 * The **system prompt** picks the feature by the first of these words in it: *classif* (one label of the list that
   follows "labels:", "categories:" or "one of"), *summar*, *email*, *support*, *customer*; else a general answer.
-  "one sentence", "briefly" or "as short as possible" in it make the answer short, "bullet" makes a summary a list.
+  What else it asks for is done as well (`instructions`): the language, the length, whether order numbers are named, rules
+  kept or wishes confirmed. "bullet" makes a summary a list.
 * The **model's skill** (times a fault's `quality`) decides how much of the answer is specific and how much is vague.
 * **Tools**: a forced `tool_choice` calls one; with `auto` the question has to say "use the tool" or "use the NAME
   tool". A question that carries a tool result is answered with text.
@@ -28,6 +29,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from console.sim import phrases
+from console.sim.instructions import Instructions, instructions_in
 from console.sim.models import MODELS
 
 Block = dict[str, Any]
@@ -45,8 +47,8 @@ _REFERENCE = re.compile(r"(?:#|\b[A-Z]{1,4}-?|\b)\d{4,}(?:-\d+)?\b")
 _SHOP = re.compile(r"\b(?:for|of|at|für|von|de|chez) (?:the shop )?[\"“]?([A-Z]\w+)")
 _SENTENCE = re.compile(r"[^.!?\n]+[.!?]*")
 _WORD = re.compile(r"[^\W\d_][\w'-]{3,}")
-_SHORT = re.compile(r"one sentence|a single sentence|briefly|as short as possible|ein(?:em|en) Satz", re.I)
-_LABELS = re.compile(r"(?:labels?|categor(?:y|ies)|one of)[^:\n]{0,40}:\s*([^\n.]+(?:\n\s*[-*] [^\n]+)*)", re.I)
+_SENTENCE_END = re.compile(r"[.!?…]+[\"”»]?(?=\s|$)")
+_LABELS = re.compile(r"(?:labels?|categor(?:y|ies)|one of)[^:\n]{0,40}:\s*((?:[^\n.]|(?<=,)\n)+(?:\n\s*[-*] [^\n]+)*)", re.I)
 _NAME_AFTER_TO = re.compile(r"\b(?:to|an|à|a) (?:(?:Mr|Mrs|Ms|Dr|Herrn?|Frau|Mme|M\.|Sra?\.?) )?([A-ZÀ-Ý][\w-]+)")
 _EMAIL_TASK = re.compile(
     r"^(?:please |bitte )?(?:write|draft|send|tell|schreib|écri|escrib)[^.:!?]{0,80}?(?:\b(?:that|dass|que)\b|:)\s*",
@@ -55,6 +57,7 @@ _EMAIL_TASK = re.compile(
 _RANGE = re.compile(r"(minimum|maximum|exclusiveMinimum|exclusiveMaximum): (-?\d+(?:\.\d+)?)")
 _SPECIFIC = 0.5
 _VERY_SPECIFIC = 0.7
+_THOROUGH_CARE = 0.2
 _DEEPEST = 8
 _LABEL_WORDS = 2
 
@@ -95,7 +98,11 @@ class _Scene:
     skill: float
     rng: random.Random
     language: str = field(default="en")
+    """Of the answer."""
     words: tuple[str, ...] = ()
+    subject: str = ""
+    """The question, with the turns before it where it has no topic of its own: "and when will that be?"."""
+    wishes: Instructions = field(default_factory=Instructions)
 
     @property
     def gist(self) -> str:
@@ -113,7 +120,8 @@ class _Scene:
 
     def fill(self, text: str) -> str:
         first, second = self.pair
-        found = _REFERENCE.search(self.question)
+        is_named = self.skill >= _VERY_SPECIFIC if self.wishes.names_numbers is None else self.wishes.names_numbers
+        found = _REFERENCE.search(self.subject) if is_named else None
         ref = f" ({found.group(0)})" if found else ""
         return text.format(gist=self.gist, ref=ref, shop=self.shop, first=first, second=second)
 
@@ -170,6 +178,12 @@ def sentences(text: str) -> list[str]:
     return [part.strip() for part in _SENTENCE.findall(text) if part.strip()]
 
 
+def cut(text: str, most: int | None) -> str:
+    """The text up to the end of its sentence number `most`; a figure such as 4.6 ends none. None cuts nothing."""
+    ends = [found.end() for found in _SENTENCE_END.finditer(text)]
+    return text if most is None or len(ends) <= most else text[: ends[most - 1]]
+
+
 def shorten(text: str, limit: int) -> str:
     """At most `limit` characters, cut between words where there is a space to cut at."""
     text = " ".join(text.split())
@@ -216,14 +230,17 @@ def _scene(ask: Ask, *, seed: int, quality: float) -> _Scene:
     question = _question(ask.messages)
     digest = hashlib.blake2b(f"{seed}\0{ask.model}\0{ask.system}\0{question}".encode(), digest_size=8).digest()
     spec = MODELS.get(ask.model)
-    language = language_of(question)
+    asked_in = language_of(question)
+    wishes = instructions_in(ask.system)
     return _Scene(
         ask=ask,
         question=question,
         skill=(spec.skill if spec else _UNKNOWN_SKILL) * quality,
         rng=random.Random(int.from_bytes(digest)),  # noqa: S311 - words, not secrets
-        language=language,
-        words=key_words(question, language),
+        language=wishes.language or asked_in,
+        words=key_words(question, asked_in),
+        subject=_subject(ask.messages, question),
+        wishes=wishes,
     )
 
 
@@ -233,6 +250,13 @@ def _question(messages: Sequence[Mapping[str, Any]]) -> str:
     while len(texts) > 1 and (not texts[-1].strip() or _asks_to_go_on(texts[-1])):
         texts.pop()
     return texts[-1].strip() if texts else ""
+
+
+def _subject(messages: Sequence[Mapping[str, Any]], question: str) -> str:
+    if topic_of(question) is not None:
+        return question
+    earlier = [text_of(message.get("content")) for message in messages if message.get("role") == "user"]
+    return "\n".join([question, *reversed([text for text in earlier if text.strip() != question])])
 
 
 def _partial(messages: Sequence[Mapping[str, Any]]) -> str:
@@ -365,23 +389,33 @@ def _compose(scene: _Scene) -> str:
     # The earliest word decides: a support prompt may well mention emails further down.
     write = min(starts, key=lambda start: start[0])[1] if starts else _general
     text = write(scene)
-    return first_sentence(text) if _SHORT.search(system) else text
+    return text if write in _FRAMED else cut(text, scene.wishes.most_sentences)
 
 
 def _support(scene: _Scene) -> str:
-    part = phrases.SUPPORT[scene.language]
-    topic = part.topics.get(topic_of(scene.question) or "", part.otherwise)
-    lines = [scene.rng.choice(part.openings)]
-    if scene.skill < _SPECIFIC or (scene.skill < _VERY_SPECIFIC and scene.rng.random() > scene.skill):
+    part, wishes = phrases.SUPPORT[scene.language], scene.wishes
+    point = _support_point(scene, part)
+    openings = part.cheers if wishes.is_cheerful or not wishes.quotes else part.openings
+    lines = [scene.rng.choice(openings)]
+    care = scene.skill + (_THOROUGH_CARE if wishes.is_thorough else 0)
+    if scene.skill < _SPECIFIC or (scene.skill < _VERY_SPECIFIC and scene.rng.random() > care):
         lines.append(scene.rng.choice(part.vague))
-        topic = part.otherwise if scene.rng.random() > scene.skill else topic
+        point = part.otherwise if scene.rng.random() > scene.skill else point
     if scene.skill > 1 / 4:
-        lines.append(topic)
-    if scene.skill >= _VERY_SPECIFIC and len(scene.words) > 1:
+        lines.append(point)
+    if scene.skill >= _VERY_SPECIFIC and wishes.quotes and len(scene.words) > 1:
         lines.append(part.noted)
-    if scene.skill >= _SPECIFIC:
+    if scene.skill >= _SPECIFIC and wishes.asks_back:
         lines.append(scene.rng.choice(part.closings))
     return " ".join(scene.fill(line) for line in lines)
+
+
+def _support_point(scene: _Scene, part: phrases.SupportPhrases) -> str:
+    """What the answer comes to: how the case is handled, or consent to whatever is asked for when the prompt wants that."""
+    topic = topic_of(scene.subject) or ""
+    if scene.wishes.agrees:
+        return scene.rng.choice(part.refunds if topic in phrases.MONEY_TOPICS else part.promises)
+    return part.topics.get(topic, part.otherwise) if scene.wishes.states_rules else part.otherwise
 
 
 def _summary(scene: _Scene) -> str:
@@ -405,7 +439,7 @@ def _label(scene: _Scene) -> str:
         return _general(scene)
     weights = {label: _label_weight(label, scene.question) for label in labels}
     ranked = sorted(labels, key=lambda label: (-weights[label], label.lower() != "other"))
-    slips = scene.rng.random() > 1 - (1 - scene.skill) / 4
+    slips = scene.rng.random() < (1 - scene.skill) / (8 if scene.wishes.settles_doubt else 4)
     return ranked[1] if slips and len(ranked) > 1 else ranked[0]
 
 
@@ -430,6 +464,7 @@ def _email(scene: _Scene) -> str:
     found = _NAME_AFTER_TO.search(scene.question)
     body = [part.opening.format(point=points[0])]
     body += [part.point.format(point=point[0].lower() + point[1:]) for point in points[1:]]
+    body = body[: scene.wishes.most_sentences]
     body.append(part.ask if scene.skill >= _SPECIFIC else part.vague)
     lines = [
         part.subject.format(gist=shorten(points[0].rstrip(".!?"), 60)),
@@ -459,6 +494,9 @@ _WRITERS: Mapping[str, Callable[[_Scene], str]] = {
     "customer": _support,
 }
 """Who writes the answer, by the words of the system prompt."""
+
+_FRAMED = frozenset({_email, _label})
+"""Writers whose answer has a form of its own, which a number of sentences cannot cut."""
 
 
 # -- JSON -------------------------------------------------------------------------------------------------------------
@@ -563,22 +601,35 @@ def _grades(scene: _Scene) -> dict[str, Any]:
     covered = sum(word in lowered for word in words) / len(words) if words else 0.5
     figures = min(1.0, len(re.findall(r"\d+", given)) / 2)
     vague = any(phrase.lower() in lowered for phrase in _VAGUE)
-    worth = 1.9 + 1.7 * min(1.0, covered * 2.5) + 1.2 * figures - 1.1 * vague
+    flags = _flags(request, given)
+    worth = 1.9 + 1.7 * min(1.0, covered * 2.5) + 1.2 * figures - 1.1 * vague - 0.8 * len(flags)
     if len(given.split()) <= _LABEL_WORDS:
         worth = 4.6 if _label_weight(given, request) else 2.6
     worth += scene.rng.gauss(0, 0.45)
     if not given.strip():
         worth = 1.0
-    reason = "Answers the main point" + (" but stays vague." if vague else " with concrete steps." if figures else ".")
+    said = " but stays vague." if vague else " with concrete steps." if figures else "."
+    reason = f"Defect: {', '.join(flags)}." if flags else f"Answers the main point{said}"
     return {
         "reason": reason if given.strip() else "The answer is empty.",
         "relevance": _score(worth + 0.3),
         "accuracy": _score(worth),
         "format": "pass" if given.strip() else "fail",
-        "flags": ["none"] if given.strip() else ["off_topic"],
+        "flags": (flags or ["none"]) if given.strip() else ["off_topic"],
     }
 
 
+def _flags(request: str, given: str) -> list[str]:
+    """What is plainly wrong with an answer; a label has no language."""
+    found = []
+    if len(given.split()) > _LABEL_WORDS and language_of(given) != language_of(request):
+        found.append("wrong_language")
+    if any(promise in given for promise in _UNFOUNDED):
+        found.append("unsupported_claim")
+    return found
+
+
+_UNFOUNDED = tuple(text for part in phrases.SUPPORT.values() for text in (*part.refunds, *part.promises))
 _VAGUE = (*(text for part in phrases.SUPPORT.values() for text in part.vague), phrases.GENERIC_VAGUE,
           *(part.vague for part in phrases.EMAIL.values()))  # fmt: skip
 

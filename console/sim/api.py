@@ -45,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--speed", type=_speed, default=1.0, help="divides all believable latencies; inf: no delay")
     parser.add_argument("--seed", type=int, default=0, help="makes answers, latencies and fault draws repeatable")
     parser.add_argument("--log", type=Path, default=None, help="append every request to this file as a JSON line")
+    parser.add_argument("--key", action="append", default=[], help="a key that is accepted; without any, all are")
     parser.add_argument("--until-stdin-closes", action="store_true", help="end with the parent that holds stdin")
     return parser
 
@@ -65,7 +66,7 @@ async def _run(options: argparse.Namespace) -> None:
         when_stdin_closes(lambda: loop.call_soon_threadsafe(stop.set))
     journal = Journal(options.log)
     try:
-        service = Service(pace=Pace(options.speed), seed=options.seed, journal=journal)
+        service = Service(pace=Pace(options.speed), seed=options.seed, journal=journal, keys=options.key)
         server = await listen(service.serve, options.host, options.port)
         host, port = server.sockets[0].getsockname()[:2]
         ready = {"url": f"http://{f'[{host}]' if ':' in host else host}:{port}", "pid": os.getpid()}

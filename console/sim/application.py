@@ -1,8 +1,9 @@
 """A sample application: one worker process of an ordinary web backend that calls Claude for four features.
 
-`python -m console.sim.application --url URL`. It knows the console in three places only: `Console(…)`, its middleware
-and its tags. Calls come as a Poisson process, half of them from a few threads with the sync client and half from tasks
-with the async one, plain and streamed in both of the SDK's ways. A failed call is counted and forgotten.
+`python -m console.sim.application --url URL`. It knows the console in four places only: `Console(…)`, its middleware,
+its tags and its prompts. Calls come as a Poisson process, half of them from a few threads with the sync client and half
+from tasks with the async one, plain and streamed in both of the SDK's ways. Some calls of support-reply are turns of a
+conversation, which carries the turns before it. A failed call is counted and forgotten, and so is its conversation.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import anthropic
 
 from console.errors import CallBlocked
-from console.sim.content import CUSTOMER_WEIGHTS, CUSTOMERS, FEATURES, Feature
+from console.sim.content import CUSTOMER_WEIGHTS, CUSTOMERS, DIALOGS, FEATURES, Feature
 from console.sim.lifetime import when_stdin_closes
 
 if TYPE_CHECKING:
@@ -36,12 +37,20 @@ _THREADS = 12
 _SYNC_SHARE = 0.5
 _ASIDE_SHARE = 0.5
 _FAILURES_KEPT = 50
+_FEWEST_TURNS = 2
 _END_WITHIN_S = 0.5
 
 Shape = Literal["plain", "stream", "events"]
 """`messages.create`, `messages.stream`, and `messages.create(stream=True)`."""
 
 Outcome = Literal["ok", "blocked", "failed"]
+
+
+class Prompts(Protocol):
+    """What the application uses of `console.Console().prompts`."""
+
+    def render(self, name: str, /, *, key: str | None = None, conversation: str | None = None, **variables: str) -> str:
+        """The text of the prompt's version that `key`, or the conversation, gets now."""
 
 
 class Instruments(Protocol):
@@ -51,12 +60,30 @@ class Instruments(Protocol):
     def middleware(self) -> Any:
         """Goes into the client's `middleware=[…]`."""
 
-    def tags(self, *, feature: str, customer: str) -> Mapping[str, str]:
+    @property
+    def prompts(self) -> Prompts:
+        """Where the system prompts come from."""
+
+    def tags(self, *, feature: str, customer: str, session: str | None = None) -> Mapping[str, str]:
         """Headers that say whose call it is."""
 
 
 class EndedEarlyError(Exception):
     """A stream ended without saying why: its text may be cut, so the application does not show it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A customer's conversation: what was said so far, user and assistant by turns, and what the user has yet to say."""
+
+    id: str
+    customer: str
+    said: tuple[str, ...]
+    to_say: tuple[str, ...]
+
+    def answered(self, answer: str) -> Conversation:
+        """The conversation after its next turn and the answer to it."""
+        return Conversation(self.id, self.customer, (*self.said, self.to_say[0], answer), self.to_say[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +95,14 @@ class Job:
     text: str
     shape: Shape
     is_sync: bool
+    conversation: Conversation | None = None
+
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        """The conversation so far, if there is one, and the text."""
+        said = self.conversation.said if self.conversation else ()
+        roles = ("user", "assistant")
+        return [{"role": roles[at % 2], "content": text} for at, text in enumerate((*said, self.text))]
 
 
 @dataclass(slots=True)
@@ -128,14 +163,24 @@ def quantile(ordered: Sequence[float], share: float) -> float | None:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None
 
 
-def next_job(rng: random.Random) -> Job:
-    """Draw a call: its feature, customer, text and shape."""
+def next_job(rng: random.Random, waiting: deque[Conversation]) -> Job:
+    """Draw a call: its feature, customer, text and shape. A turn of a conversation goes on with the one that waits longest,
+    which is taken out of `waiting`, or begins one."""
     feature = rng.choices(FEATURES, [one.weight for one in FEATURES])[0]
     shape: Shape = "plain"
     if rng.random() < feature.stream_share:
         shape = "events" if rng.random() < _ASIDE_SHARE else "stream"
     customer = rng.choices(CUSTOMERS, CUSTOMER_WEIGHTS)[0]
-    return Job(feature, customer, rng.choice(feature.texts), shape, rng.random() < _SYNC_SHARE)
+    text, is_sync = rng.choice(feature.texts), rng.random() < _SYNC_SHARE
+    if rng.random() >= feature.dialog_share:
+        return Job(feature, customer, text, shape, is_sync)
+    conversation = waiting.popleft() if waiting else _new_conversation(rng, customer)
+    return Job(feature, conversation.customer, conversation.to_say[0], shape, is_sync, conversation)
+
+
+def _new_conversation(rng: random.Random, customer: str) -> Conversation:
+    turns = rng.choice(DIALOGS)
+    return Conversation(f"chat-{rng.getrandbits(48):012x}", customer, (), turns[: rng.randint(_FEWEST_TURNS, len(turns))])
 
 
 class Application:
@@ -151,6 +196,7 @@ class Application:
         self._async_client = anthropic.AsyncAnthropic(base_url=url, api_key="sim-key", middleware=middleware)
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: deque[Conversation] = deque()
 
     async def run(self, stop: asyncio.Event, *, duration: float | None) -> None:
         """Make calls until `stop` is set or the time is up; what is then under way is cancelled, or left to die."""
@@ -162,7 +208,7 @@ class Application:
             due += self._rng.expovariate(self._rate)
             await _sleep_or_stop(stop, min(due, ends) - time.monotonic())
             if not stop.is_set() and due < ends:
-                self._arrive(next_job(self._rng))
+                self._arrive(next_job(self._rng, self._waiting))
         await self._end()
 
     def _arrive(self, job: Job) -> None:
@@ -204,33 +250,43 @@ class Application:
     def _ask(self, job: Job) -> None:
         request = self._request(job)
         if job.shape == "plain":
-            _check(self._client.messages.create(**request).stop_reason)
+            answer = _said(self._client.messages.create(**request))
         elif job.shape == "stream":
             with self._client.messages.stream(**request) as stream:
-                _check(stream.get_final_message().stop_reason)
+                answer = _said(stream.get_final_message())
         else:
             with self._client.messages.create(**request, stream=True) as events:
-                _check(_last_reason([_reason_of(event) for event in events]))
+                answer = _said_in(list(events))
+        self._go_on(job, answer)
 
     async def _ask_async(self, job: Job) -> None:
         request = self._request(job)
         if job.shape == "plain":
-            _check((await self._async_client.messages.create(**request)).stop_reason)
+            answer = _said(await self._async_client.messages.create(**request))
         elif job.shape == "stream":
             async with self._async_client.messages.stream(**request) as stream:
-                _check((await stream.get_final_message()).stop_reason)
+                answer = _said(await stream.get_final_message())
         else:
             async with await self._async_client.messages.create(**request, stream=True) as events:
-                _check(_last_reason([_reason_of(event) async for event in events]))
+                answer = _said_in([event async for event in events])
+        self._go_on(job, answer)
+
+    def _go_on(self, job: Job, answer: str) -> None:
+        """The customer reads the answer and has something to add, if the conversation is not over."""
+        if job.conversation is not None and answer and len(job.conversation.to_say) > 1:
+            self._waiting.append(job.conversation.answered(answer))
 
     def _request(self, job: Job) -> dict[str, Any]:
         """The keyword arguments of the call, stamped with the moment it starts."""
-        tags = self._instruments.tags(feature=job.feature.name, customer=job.customer)
+        feature, session = job.feature, job.conversation.id if job.conversation else None
+        text = self._instruments.prompts.render(feature.name, key=job.customer, conversation=session, **feature.variables)
+        cached = [{"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}]
+        tags = self._instruments.tags(feature=feature.name, customer=job.customer, session=session)
         return {
-            "model": job.feature.model,
-            "max_tokens": job.feature.max_tokens,
-            "system": job.feature.system,
-            "messages": [{"role": "user", "content": job.text}],
+            "model": feature.model,
+            "max_tokens": feature.max_tokens,
+            "system": cached if feature.caches_prompt else text,
+            "messages": job.messages,
             "extra_headers": {**tags, "x-call-started-us": str(time.time_ns() // 1000)},
         }
 
@@ -292,18 +348,19 @@ async def _sleep_or_stop(stop: asyncio.Event, seconds: float) -> None:
         return
 
 
-def _reason_of(event: Any) -> str | None:
-    return event.delta.stop_reason if event.type == "message_delta" else None
-
-
-def _last_reason(reasons: Sequence[str | None]) -> str | None:
-    return next((reason for reason in reversed(reasons) if reason is not None), None)
-
-
-def _check(stop_reason: str | None) -> None:
-    """Raise EndedEarlyError for an answer that was cut without an error."""
-    if stop_reason is None:
+def _said(message: Any) -> str:
+    """The text of a message. Raises EndedEarlyError for an answer that was cut without an error."""
+    if message.stop_reason is None:
         raise EndedEarlyError("the stream ended without a stop reason")
+    return "".join(block.text for block in message.content if block.type == "text")
+
+
+def _said_in(events: Sequence[Any]) -> str:
+    """The text of a stream's events. Raises EndedEarlyError as above."""
+    if not any(event.type == "message_delta" and event.delta.stop_reason for event in events):
+        raise EndedEarlyError("the stream ended without a stop reason")
+    deltas = (event.delta for event in events if event.type == "content_block_delta")
+    return "".join(delta.text for delta in deltas if delta.type == "text_delta")
 
 
 if __name__ == "__main__":

@@ -1,48 +1,34 @@
-"""What the sample application asks: four features of a fictional shop, with prompts, texts and customers. Values.
+"""What the sample application asks: four features of a fictional shop, with texts, conversations and customers. Values.
 
-All names, orders and events are made up.
+All names, orders and events are made up. The system prompts stand in `prompts/`, under the features' names.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SUPPORT_SYSTEM = (
-    "You are the customer support assistant for Acme, an online shop for kitchen and garden goods. Answer the "
-    "customer's message in the customer's language, in four to six sentences. Name the order or invoice number if "
-    "the customer gave one, say what happens next and when, and stay friendly. Returns are free within 30 days, the "
-    "warranty is 24 months, delivery takes 2 to 4 working days. Never promise a refund that these rules do not give. "
-    "If you do not know, say which colleague will answer and by when."
-)
-SUMMARY_SYSTEM = (
-    "Summarize the text for a busy manager at Acme. Keep figures, names and dates as they are, add nothing, and use "
-    "at most three sentences in the language of the text."
-)
-CLASSIFY_SYSTEM = (
-    "Classify the customer's message. Answer with exactly one of these labels: billing, delivery, returns, account, "
-    "technical, product, other. No other words."
-)
-EMAIL_SYSTEM = (
-    "You draft emails for the staff of Acme. Write a complete email with a subject line, a greeting, a body that "
-    "covers every point of the instruction, and a closing, in the language of the instruction."
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One AI feature of the sample application. `weight` is its share of the calls, relative to the others."""
+    """One AI feature of the sample application, and the prompt of the same name with the values of its variables.
+
+    `weight` is its share of the calls, relative to the others; `dialog_share` how many of its calls belong to a conversation.
+    """
 
     name: str
     model: str
-    system: str | list[dict[str, Any]]
     max_tokens: int
     weight: float
     stream_share: float
     texts: tuple[str, ...]
+    variables: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    caches_prompt: bool = False
+    dialog_share: float = 0.0
 
 
 CUSTOMERS = (
@@ -181,18 +167,62 @@ EMAIL_TEXTS = (
     "Écrivez à Camille que le nouvel entrepôt ouvre en mai. Le contrat de location est prolongé. Elle doit prévenir l'équipe.",
 )
 
+DIALOGS = (
+    (
+        "My order AC-20988 has not arrived, and I need the baking tins for a birthday on Saturday.",
+        "Thank you. And when exactly will that be?",
+        "Can it go to my neighbour at number 14 if I am not at home?",
+        "Good. Please send me a message as soon as it is on its way.",
+    ),
+    (
+        "The lid of the pressure cooker from order 71850 leaks. I have used it twice.",
+        "I have taken a photo. Where do I send it?",
+        "And if the new lid leaks as well?",
+        "Fine, then I will wait for it.",
+    ),
+    (
+        "I was charged twice for invoice 2026-3877, once on Monday and once on Tuesday.",
+        "Which of the two will you take back?",
+        "My bank asks for something in writing. Can you send me that?",
+        "It is still not there. What now?",
+    ),
+    (
+        "Does the garden pump come with a warranty? Mine, from order 90514, hums but does not move any water.",
+        "I have cleaned it already. What else can I try?",
+        "Then I would like to send it in. Who pays for the postage?",
+        "How long will I be without it?",
+    ),
+    (
+        "Wo ist mein Paket? Die Bestellung 88611 sollte am Freitag kommen und ist noch nicht da.",
+        "Und wann genau ist das?",
+        "Kann es auch bei der Nachbarin abgegeben werden, wenn ich nicht da bin?",
+        "Gut, dann warte ich noch bis Montag.",
+    ),
+    (
+        "Bonjour, le robot de la commande 55901 est arrivé cassé. Que dois-je faire ?",
+        "Merci. À quelle adresse dois-je envoyer la photo ?",
+        "Et combien de temps est-ce que cela va prendre ?",
+        "Très bien, je vous écris de nouveau si rien ne vient.",
+    ),
+)
+"""What a customer says in a support conversation, turn by turn."""
+
+_ACME = MappingProxyType({"product": "Acme"})
+
 FEATURES = (
     Feature(
         name="support-reply",
         model="claude-sonnet-5-5",
-        system=[{"type": "text", "text": SUPPORT_SYSTEM, "cache_control": {"type": "ephemeral"}}],
         max_tokens=600,
         weight=5,
         stream_share=0.7,
         texts=SUPPORT_TEXTS,
+        variables=_ACME,
+        caches_prompt=True,
+        dialog_share=0.15,
     ),
-    Feature("summarize", "claude-sonnet-5-5", SUMMARY_SYSTEM, 400, 2, 0.2, SUMMARY_TEXTS),
-    Feature("classify", "claude-haiku-5-5", CLASSIFY_SYSTEM, 20, 3, 0.0, CLASSIFY_TEXTS),
-    Feature("draft-email", "claude-sonnet-5-5", EMAIL_SYSTEM, 700, 1.5, 0.5, EMAIL_TEXTS),
+    Feature("summarize", "claude-sonnet-5-5", 400, 2, 0.2, SUMMARY_TEXTS),
+    Feature("classify", "claude-haiku-5-5", 20, 3, 0.0, CLASSIFY_TEXTS),
+    Feature("draft-email", "claude-sonnet-5-5", 700, 1.5, 0.5, EMAIL_TEXTS, _ACME),
 )
 BY_NAME: Mapping[str, Feature] = {feature.name: feature for feature in FEATURES}

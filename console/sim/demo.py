@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from console.sim.faults import Fault
 from console.sim.server import SimulatedAPI
+from console.store.shipped import shipped
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -23,16 +24,26 @@ END_S: Final = 2.0
 CONFIGURATION: Final = """# The demo's configuration; `console init` makes one for your application.
 environment: demo
 data: .
+prompts: prompts
+targets:
+  sonnet: {provider: anthropic, model: claude-sonnet-5-5}
+  haiku: {provider: anthropic, model: claude-haiku-5-5, params: {thinking: null}}
 features:
+  default:
+    chain: [sonnet, haiku]
+    limits: {answer: 60s, first_token: 10s, silence: 10s}
   support-reply:
     degraded: "The assistant is resting. A person will answer within the hour."
+  classify: {chain: [haiku, sonnet]}
 """
 
 FAULTS: Final = (
-    Fault(name="overloaded now and then", model="claude-sonnet-5-5", status=529, probability=0.01),
-    Fault(name="rate limited now and then", model="claude-haiku-5-5", status=429, retry_after="1", probability=0.01),
+    # 20 s of every 150, after a quiet first minute: calls move to haiku and back, and the failover pane has something to show.
+    Fault(name="overloaded for 20 s", model="claude-sonnet-5-5", status=529, after_s=60, for_s=20, every_s=150),
+    Fault(name="overloaded now and then", model="claude-sonnet-5-5", status=529, probability=0.004),
+    Fault(name="rate limited now and then", model="claude-haiku-5-5", status=429, retry_after="1", probability=0.004),
 )
-"""So that the plots have something to show; the SDK's retries hide it from the application."""
+"""So that the panes have something to show; retries and the chain hide it from the application."""
 
 
 class Demo:
@@ -60,6 +71,7 @@ class Demo:
             if not self.config.exists():
                 self.config.write_text(CONFIGURATION, encoding="utf-8")
                 self.config.chmod(0o600)
+            copy_prompts(self.data / "prompts")
             api = stack.enter_context(SimulatedAPI(seed=1))
             api.set_faults(FAULTS)
             self.url = api.url
@@ -82,6 +94,22 @@ class Demo:
             return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)  # noqa: S603 -- our own module
         finally:
             log.close()
+
+
+def copy_prompts(directory: Path) -> None:
+    """Put the sample prompts where they can be edited; a directory that is there already is left as it is.
+
+    Files and modes are made anew: an installation may be readable, or writable, for others. Raises OSError.
+    """
+    if directory.exists():
+        return
+    directory.mkdir(mode=0o700)
+    source = shipped("prompts")
+    for file in sorted(source.glob("*/v*.md")):
+        copy = directory / file.relative_to(source)
+        copy.parent.mkdir(mode=0o700, exist_ok=True)
+        copy.write_bytes(file.read_bytes())
+        copy.chmod(0o600)
 
 
 def _end(workers: list[subprocess.Popen[bytes]]) -> None:

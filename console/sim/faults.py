@@ -1,6 +1,6 @@
 """Faults that the simulated API can be told to show: their values, their strict parsing, and the choice among them.
 
-Pure: no clock, no randomness, no I/O. Delays of a fault are real seconds, never shortened by the server's `--speed`.
+Pure: no clock, no randomness, no I/O. Times of a fault are real seconds, never shortened by the server's `--speed`.
 A fault without any effect is allowed: placed first, with `times`, it lets that many requests pass untouched.
 """
 
@@ -41,7 +41,7 @@ class Fault:
     Event indexes count the SSE events of a healthy answer from 0 (`message_start`), pings included; an index past the
     last event does nothing. For requests that are not streamed: `cut_at` and `stall_at` act in the middle of the JSON
     body, `malformed_at` breaks that body, `first_token_s` adds to the latency, `pings_only` means no answer, and
-    `clean_end_at` and `error_at` do nothing.
+    `clean_end_at` and `error_at` do nothing. Of several at one event the stall comes first.
     """
 
     model: str | None = None
@@ -66,6 +66,8 @@ class Fault:
     """End the body as if it were whole after event N."""
     stall_at: int | None = None
     """Send nothing more after event N, and keep the socket open."""
+    stall_s: float | None = None
+    """End the stall after so many seconds and go on; None is without end."""
     malformed_at: int | None = None
     """Send event N with broken JSON, then go on."""
     error_at: int | None = None
@@ -77,9 +79,15 @@ class Fault:
     no_response: bool = False
     """Read the request and never answer."""
     pings_only: bool = False
-    """After `message_start` send pings and nothing else, without end."""
+    """Stall with pings instead of silence: after `message_start`, or after the event that `stall_at` names."""
     quality: float | None = None
     """Scale the model's skill (0..1): the answer comes in time, without an error, and is worse."""
+    after_s: float | None = None
+    """Begin only so many seconds after the faults were set."""
+    for_s: float | None = None
+    """End so many seconds after it began; None is without end."""
+    every_s: float | None = None
+    """Begin again so often, counted from the first beginning; needs `for_s`."""
     times: int | None = None
     """Use it up after this many requests; None is without end."""
     name: str = ""
@@ -91,28 +99,40 @@ class Fault:
         return self.name or _describe(self)
 
     @property
+    def stalls_at(self) -> int | None:
+        """The event after which a stream stalls, if it does."""
+        return 0 if self.stall_at is None and self.pings_only else self.stall_at
+
+    @property
     def is_spent(self) -> bool:
         """Whether its `times` are used up."""
         return self.times is not None and self.times <= 0
 
-    def matches(self, model: str | None) -> bool:
-        """Whether a request for this model (None: the request names none) can get it."""
-        return not self.is_spent and (self.model is None or self.model == model)
+    def is_due(self, elapsed_s: float) -> bool:
+        """Whether it acts so many seconds after the faults were set."""
+        since_s = elapsed_s - (self.after_s or 0.0)
+        if since_s < 0 or self.for_s is None:
+            return since_s >= 0
+        return (since_s % self.every_s if self.every_s else since_s) < self.for_s
+
+    def matches(self, model: str | None, elapsed_s: float = 0.0) -> bool:
+        """Whether a request for this model (None: the request names none) can get it at that time."""
+        return not self.is_spent and (self.model is None or self.model == model) and self.is_due(elapsed_s)
 
 
 class FaultError(ValueError):
     """A list of faults that cannot be read; the message names the fault's place and the field."""
 
 
-def choose(faults: Sequence[Fault], model: str | None, draw: float) -> int | None:
-    """The index of the fault that a request gets, or None.
+def choose(faults: Sequence[Fault], model: str | None, draw: float, elapsed_s: float = 0.0) -> int | None:
+    """The index of the fault that a request gets `elapsed_s` seconds after the faults were set, or None.
 
     `draw` is uniform in [0, 1). The matching faults share that interval in their order, each as wide as its
     probability: 0.1 and 0.05 give 85 % healthy requests, and whatever follows a probability of 1 never happens.
     """
     edge = 0.0
     for index, fault in enumerate(faults):
-        if fault.matches(model):
+        if fault.matches(model, elapsed_s):
             edge += fault.probability
             if draw < edge:
                 return index
@@ -168,13 +188,17 @@ def _check_together(fault: Fault, where: str) -> None:
             raise FaultError(f"{where}.{field}: needs status or error_at beside it")
     if fault.retry_after is not None and fault.status is None:
         raise FaultError(f"{where}.retry_after: needs status beside it")
+    if fault.stall_s is not None and fault.stall_at is None and not fault.pings_only:
+        raise FaultError(f"{where}.stall_s: needs stall_at or pings_only beside it")
+    if fault.every_s is not None and (fault.for_s is None or fault.for_s > fault.every_s):
+        raise FaultError(f"{where}.every_s: needs for_s beside it, and not longer than every_s")
 
 
 def _describe(fault: Fault) -> str:
     parts = [
         key if value is True else f"{key}={value}"
         for key, value in fault_to_json(fault).items()
-        if key not in {"model", "probability", "times", "name"}
+        if key not in {"model", "probability", "after_s", "for_s", "every_s", "times", "name"}
     ]
     return " ".join(parts) or "none"
 
@@ -193,8 +217,8 @@ def _text(value: object) -> str | None:
 
 def _header_text(value: object) -> str | None:
     # Nonsense is welcome, but a line break in it would be another header, and h11 refuses to send it.
-    good = isinstance(value, str) and value.isascii() and value.isprintable()
-    return None if good else "printable ASCII text"
+    good = isinstance(value, str) and value.isascii() and value.isprintable() and value == value.strip()
+    return None if good else "printable ASCII text without space around it"
 
 
 def _flag(value: object) -> str | None:
@@ -203,6 +227,10 @@ def _flag(value: object) -> str | None:
 
 def _seconds(value: object) -> str | None:
     return None if _is_number(value) and value >= 0 else "seconds, 0 or more"  # type: ignore[operator]
+
+
+def _span(value: object) -> str | None:
+    return None if _is_number(value) and value > 0 else "seconds, more than 0"  # type: ignore[operator]
 
 
 def _rate(value: object) -> str | None:
@@ -235,6 +263,7 @@ _CHECKS: Mapping[str, Callable[[object], str | None]] = {
     "cut_at": _count,
     "clean_end_at": _count,
     "stall_at": _count,
+    "stall_s": _seconds,
     "malformed_at": _count,
     "error_at": _count,
     "trickle_bytes_per_s": _rate,
@@ -242,6 +271,9 @@ _CHECKS: Mapping[str, Callable[[object], str | None]] = {
     "no_response": _flag,
     "pings_only": _flag,
     "quality": _share,
+    "after_s": _seconds,
+    "for_s": _span,
+    "every_s": _span,
     "times": _count,
     "name": _text,
 }

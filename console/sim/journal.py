@@ -9,10 +9,12 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 MOST_ENTRIES = 200_000
 MOST_PER_ANSWER = 20_000
+_KEY_SHOWN = 4
 
 Entry = dict[str, Any]
 
@@ -41,16 +43,23 @@ class Journal:
             "model": None,
             "stream": False,
             "system": "",
+            "parameters": [],
+            "key": _key_mark(found),
             "console_headers": sorted(name.decode("latin-1") for name in found if name.startswith(b"x-console")),
             "status": None,
             "fault": None,
             "request_id": None,
             "client_closed": False,
+            "client_closed_us": None,
             "finished": False,
         }
         self._next += 1
         self._entries.append(entry)
         return entry
+
+    def leave(self, entry: Entry) -> None:
+        """The caller has closed the connection before the answer was complete: now, since the server was waiting or sending."""
+        entry["client_closed"], entry["client_closed_us"] = True, time.time_ns() // 1000
 
     def finish(self, entry: Entry) -> None:
         """The answer has ended, one way or another. Twice is harmless."""
@@ -92,3 +101,15 @@ class Journal:
 
 def _whole(value: bytes | None) -> int | None:
     return int(value) if value is not None and value.isdigit() else None
+
+
+def _key_mark(headers: Mapping[bytes, bytes]) -> str | None:
+    """The last four characters of the request's key: enough to tell keys apart, too little to use one."""
+    key = key_in(headers)
+    return None if key is None else key[-_KEY_SHOWN:]
+
+
+def key_in(headers: Mapping[bytes, bytes]) -> str | None:
+    """The API key, or bearer token, of a request with these (lower-case) headers."""
+    key = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
+    return key.decode("latin-1") or None

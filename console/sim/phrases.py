@@ -71,7 +71,16 @@ class SupportPhrases:
     noted: str
     vague: tuple[str, ...]
     closings: tuple[str, ...]
+    cheers: tuple[str, ...]
+    """Openings that would do for any message."""
+    refunds: tuple[str, ...]
+    """Money promised without a look at the case."""
+    promises: tuple[str, ...]
+    """Everything else promised without a look at the case."""
 
+
+MONEY_TOPICS = frozenset({"damage", "refund", "cancel", "invoice", "warranty", "size", "discount", "delivery"})
+"""Topics of which a customer hopes for money."""
 
 SUPPORT: Mapping[str, SupportPhrases] = {
     "en": SupportPhrases(
@@ -116,6 +125,15 @@ SUPPORT: Mapping[str, SupportPhrases] = {
             "Tell me if that does not work for you and I will look for another way.",
             "Is there anything else I can do for you?",
         ),
+        cheers=("Great that you got in touch!", "Good news!", "Happy to help!"),
+        refunds=(
+            "Of course, you get the full price back today and keep what you have.",
+            "Consider it done: the whole amount is on its way back to you.",
+        ),
+        promises=(
+            "Of course, everything is arranged exactly as you wish, today.",
+            "Yes, that is no problem at all, consider it done.",
+        ),
     ),
     "de": SupportPhrases(
         openings=(
@@ -140,6 +158,9 @@ SUPPORT: Mapping[str, SupportPhrases] = {
         noted="Was Sie zu {first} und {second} geschrieben haben, steht jetzt im Vorgang.",
         vague=("Das hängt von einigen Umständen ab und kann etwas dauern.",),
         closings=("Melden Sie sich gern, falls etwas offen bleibt.", "Kann ich sonst noch etwas für Sie tun?"),
+        cheers=("Schön, dass Sie uns schreiben!", "Das ist eine gute Nachricht für Sie!"),
+        refunds=("Sie bekommen den vollen Preis noch heute zurück und behalten die Ware.",),
+        promises=("Das ist überhaupt kein Problem und wird noch heute für Sie erledigt.",),
     ),
     "fr": SupportPhrases(
         openings=(
@@ -160,6 +181,9 @@ SUPPORT: Mapping[str, SupportPhrases] = {
         noted="J'ai aussi noté ce que vous dites de {first} et {second}.",
         vague=("Cela dépend de plusieurs choses et peut prendre un peu de temps.",),
         closings=("N'hésitez pas à répondre à ce message.", "Puis-je faire autre chose pour vous ?"),
+        cheers=("Merci de nous écrire !", "Bonne nouvelle pour vous !"),
+        refunds=("Nous vous rendons la totalité du prix aujourd'hui, et vous gardez l'article.",),
+        promises=("C'est sans problème et ce sera fait pour vous aujourd'hui.",),
     ),
     "es": SupportPhrases(
         openings=(
@@ -179,6 +203,9 @@ SUPPORT: Mapping[str, SupportPhrases] = {
         noted="También he anotado lo que cuenta sobre {first} y {second}.",
         vague=("Depende de varias cosas y puede tardar un poco.",),
         closings=("Si queda algo pendiente, responda a este mensaje.", "¿Puedo ayudarle en algo más?"),
+        cheers=("¡Qué bien que nos escriba!", "¡Buenas noticias para usted!"),
+        refunds=("Le devolvemos hoy el precio completo y se queda con el artículo.",),
+        promises=("No es ningún problema y queda hecho hoy mismo para usted.",),
     ),
 }
 

@@ -35,6 +35,7 @@ class SimulatedAPI:
     """A simulated API in a process of its own, for the length of a `with` block. It dies with this process.
 
     `speed` divides all believable latencies, infinity removes them. `log` is a file that gets one JSON line a request.
+    `keys` are the only API keys that are not answered with 401; without any every key is good.
     Raises SimulatedAPIError when no ready line comes within `start_timeout` seconds.
     """
 
@@ -44,6 +45,7 @@ class SimulatedAPI:
         speed: float = 1.0,
         seed: int = 0,
         log: Path | str | None = None,
+        keys: Iterable[str] = (),
         host: str = "127.0.0.1",
         port: int = 0,
         start_timeout: float = 20.0,
@@ -52,6 +54,7 @@ class SimulatedAPI:
         self._command += ["--port", str(port), "--speed", str(speed), "--seed", str(seed)]
         if log is not None:
             self._command += ["--log", os.fspath(log)]
+        self._command += [f"--key={key}" for key in keys]
         self._start_timeout = start_timeout
         self._process: subprocess.Popen[bytes] | None = None
         self._url = ""

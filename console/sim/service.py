@@ -7,6 +7,7 @@ that ends in a `Reply` or a `StreamReply`; sending those, with all delays and br
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 import uuid
@@ -19,6 +20,7 @@ from console.sim.answers import answer, input_tokens
 from console.sim.batches import Batches
 from console.sim.connection import ClientGoneError, Connection, Request
 from console.sim.faults import TYPE_OF_STATUS, Fault, FaultError, choose, fault_to_json, parse_faults, spend
+from console.sim.journal import key_in
 from console.sim.limits import Header, PromptCache, RateWindows
 from console.sim.models import MODELS, ModelSpec, describe
 from console.sim.requests import LARGEST_BODY, MessagesRequest, RefusedError, decode, known_model, read_messages
@@ -83,11 +85,13 @@ class StreamReply:
 class Service:
     """The API's state and endpoints. One event loop, no locks: nothing is awaited between reading and writing state."""
 
-    def __init__(self, *, pace: Pace, seed: int, journal: Journal) -> None:
+    def __init__(self, *, pace: Pace, seed: int, journal: Journal, keys: Sequence[str] = ()) -> None:
+        self._keys = frozenset(keys)
         self._pace = pace
         self._seed = seed
         self._journal = journal
         self._faults: tuple[Fault, ...] = ()
+        self._faults_set_at = time.monotonic()
         self._fault_draws = random.Random(seed)  # noqa: S311 - repeatable draws
         self._pace_draws = random.Random(seed + 1)  # noqa: S311 - repeatable draws
         self._rates = RateWindows()
@@ -105,7 +109,7 @@ class Service:
             try:
                 goes_on = await self._serve_api(link, request, entry)
             except ClientGoneError:
-                entry["client_closed"] = True
+                self._journal.leave(entry)
                 return
             finally:
                 self._journal.finish(entry)
@@ -140,7 +144,7 @@ class Service:
             return 400, {"error": str(error)}
 
     def _set_faults(self, faults: tuple[Fault, ...]) -> object:
-        self._faults = faults
+        self._faults, self._faults_set_at = faults, time.monotonic()
         return {"faults": len(faults)}
 
     def _log_since(self, after: int) -> object:
@@ -176,7 +180,7 @@ class Service:
     def _draw_fault(self, model: str | None) -> Fault:
         if not self._faults:
             return _NO_FAULT
-        index = choose(self._faults, model, self._fault_draws.random())
+        index = choose(self._faults, model, self._fault_draws.random(), time.monotonic() - self._faults_set_at)
         if index is None:
             return _NO_FAULT
         fault = self._faults[index]
@@ -190,14 +194,20 @@ class Service:
         try:
             if fault.status is not None:
                 return self._failed(fault, fault.status, spec, request_id)
-            if request.header(b"x-api-key") is None and request.header(b"authorization") is None:
-                raise RefusedError(401, "authentication_error", "x-api-key header is required")
+            self._check_key(key_in(dict(request.headers)))
             if problem is not None:
                 raise problem
             return self._route(request, body, fault, request_id)
         except RefusedError as refused:
             error = wire.error_body(refused.type, refused.message, request_id)
             return Reply(refused.status, _encode(error), self._rate_headers(spec, None), self._pace.seconds(_OTHER_S))
+
+    def _check_key(self, key: str | None) -> None:
+        """Any key will do as long as none was named."""
+        if key is None:
+            raise RefusedError(401, "authentication_error", "x-api-key header is required")
+        if self._keys and key not in self._keys:
+            raise RefusedError(401, "authentication_error", _SAID["authentication_error"])
 
     def _failed(self, fault: Fault, status: int, spec: ModelSpec | None, request_id: str) -> Reply:
         kind = fault.error_type or TYPE_OF_STATUS.get(status, "api_error")
@@ -304,6 +314,7 @@ def _note(entry: Entry, body: Mapping[str, Any]) -> None:
     model = body.get("model")
     entry["model"] = model if isinstance(model, str) else None
     entry["stream"] = body.get("stream") is True
+    entry["parameters"] = sorted(body)
     entry["system"] = _system_text(body.get("system"))[:_SYSTEM_LOGGED]
 
 
@@ -376,15 +387,16 @@ class _Sender:
         if is_whole and self._fault.malformed_at is None and self._fault.trickle_bytes_per_s is None:
             await self._link.answer(reply.status, headers, reply.body)
             return True
-        half = len(reply.body) // 2
-        body = reply.body[:half] if self._fault.malformed_at is not None else reply.body
+        body = reply.body[: len(reply.body) // 2] if self._fault.malformed_at is not None else reply.body
+        half = len(body) if is_whole else len(body) // 2
         await self._link.start(reply.status, headers, length=len(body))
-        await self._send_body(body if is_whole else body[: len(body) // 2])
+        await self._send_body(body[:half])
         if self._fault.stall_at is not None:
-            await self._link.hang()
-        if not is_whole:
+            await self._stall()
+        if self._fault.cut_at is not None:
             self._link.cut()
             return False
+        await self._send_body(body[half:])
         await self._link.finish()
         return True
 
@@ -392,8 +404,6 @@ class _Sender:
         self._entry["status"] = 200
         kind = ("content-type", "text/event-stream; charset=utf-8")
         await self._link.start(200, [kind, ("cache-control", "no-cache"), *headers, *reply.headers], length=None)
-        if self._fault.pings_only:
-            await self._send_pings(reply.events[0])
         debt, unsent = 0.0, b""
         for index, event in enumerate(reply.events):
             debt += reply.first_token_s if event.is_first_content else self._pace.tokens_s(reply.spec, event.tokens)
@@ -402,6 +412,10 @@ class _Sender:
                 await self._link.pause(debt)
                 debt, unsent = 0.0, b""
             unsent += self._encoded(index, event)
+            if index == self._fault.stalls_at:
+                await self._send_body(unsent)
+                unsent = b""
+                await self._stall()
             if self._stops_at(index):
                 await self._send_body(unsent)
                 return await self._stop(index)
@@ -417,23 +431,25 @@ class _Sender:
         return event.encode_broken() if index == self._fault.malformed_at else event.encode()
 
     def _stops_at(self, index: int) -> bool:
-        return index in {self._fault.cut_at, self._fault.clean_end_at, self._fault.stall_at, self._fault.error_at}
+        return index in {self._fault.cut_at, self._fault.clean_end_at, self._fault.error_at}
 
     async def _stop(self, index: int) -> bool:
-        if index == self._fault.stall_at:
-            await self._link.hang()
         if index == self._fault.cut_at:
             self._link.cut()
             return False
         await self._link.finish()
         return True
 
-    async def _send_pings(self, start: wire.Event) -> None:
-        """Never returns; raises ClientGoneError."""
-        await self._send_body(start.encode())
-        while True:
-            await self._link.pause(_PING_EVERY_S)
+    async def _stall(self) -> None:
+        """Send nothing, or pings, for as long as the fault says; raises ClientGoneError when the caller has had enough."""
+        left_s = math.inf if self._fault.stall_s is None else self._fault.stall_s
+        while left_s > 0 and self._fault.pings_only:
+            await self._link.pause(min(left_s, _PING_EVERY_S))
             await self._send_body(wire.PING.encode())
+            left_s -= _PING_EVERY_S
+        if math.isinf(left_s):
+            await self._link.hang()
+        await self._link.pause(left_s)
 
     async def _send_body(self, data: bytes) -> None:
         """A part of the body, at the fault's rate if it has one. Nothing for nothing: an empty chunk is the end."""

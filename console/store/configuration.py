@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from console.core.targets import Routing
 from console.errors import ConfigError, Mistake
 from console.store.locations import Locations, data_directory, locations
 from console.store.shipped import shipped_text
@@ -33,6 +34,9 @@ class Settings:
     rollups_kept_s: int
     prices_file: Path | None
     locations: Locations
+    routing: Routing = field(default_factory=Routing)
+    prompts: Path = Path("prompts")
+    """The directory of prompt files: <name>/v<N>.md."""
 
 
 def find_configuration(explicit: str | Path | None, environment: Mapping[str, str] | None = None) -> Path | None:
@@ -54,7 +58,10 @@ def load_settings(config: str | Path | None = None, data: str | Path | None = No
     yaml are never loaded."""
     file = find_configuration(config)
     if file is None:
-        return Settings(None, "development", None, {}, 2 * 86400, 400 * 86400, None, locations(data_directory(data, None)))
+        places = locations(data_directory(data, None))
+        return Settings(
+            None, "development", None, {}, 2 * 86400, 400 * 86400, None, places, Routing(), Path("prompts").absolute()
+        )
     from console.core.configuration import parse_configuration  # noqa: PLC0415 -- 100 ms that no file does not need
 
     parsed = parse_configuration(read_trusted(file), str(file))
@@ -69,6 +76,8 @@ def load_settings(config: str | Path | None = None, data: str | Path | None = No
         rollups_kept_s=parsed.retention.rollups,
         prices_file=None if parsed.prices is None else _beside(file, parsed.prices),
         locations=locations(data_directory(data, configured), kill_directories),
+        routing=parsed.routing(),
+        prompts=_beside(file, parsed.prompts or "prompts"),
     )
 
 

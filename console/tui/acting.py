@@ -3,17 +3,29 @@ ends."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from console.core.text import line
+from console.core.text import SafeText, block, line
 from console.errors import ConsoleError
 
 if TYPE_CHECKING:
-    from console.ops.views import Acknowledgement, Applied, Order, Preview
+    from console.ops.views import Acknowledgement, Applied, Order, Preview, PromptStatus
     from console.tui.desk import DeskLike
     from console.tui.lanes import Lane
 
-DONE_WORDS = {"kill": "stopped", "restore": "restored", "undo": "undone"}
+DONE_WORDS = {
+    "kill": "stopped",
+    "restore": "restored",
+    "undo": "undone",
+    "switch": "switched",
+    "auto": "back to the chain",
+    "force_open": "forced open",
+    "force_closed": "forced closed",
+    "force_auto": "its breakers decide",
+    "use": "made current",
+    "rollback": "rolled back",
+}
+DIFF_LINES: Final = 400
 
 
 class Acting:
@@ -27,6 +39,15 @@ class Acting:
 
     async def preview(self, order: Order) -> Preview:
         return await self._lane.run(self._desk.preview, order)
+
+    async def differences(self, preview: Preview) -> SafeText:
+        """The preview's diff as safe text, made beside the event loop: it may be long."""
+        return await self._lane.run(block, preview.diff or "", DIFF_LINES)
+
+    async def prompt(self, name: str) -> PromptStatus | None:
+        """What is known about a prompt; None when there is no such prompt."""
+        found = await self._lane.run(self._desk.prompts)
+        return next((status for status in found if status.name == name), None)
 
     async def apply(self, preview: Preview, reason: str | None) -> Applied:
         """Write it. Should the app be left before the caller resumes, `unseen` holds the outcome."""

@@ -26,6 +26,7 @@ from console.tui.guard import Bursts
 from console.tui.lanes import Lane
 from console.tui.paint import tightened
 from console.tui.safe import SafeFilter, is_ascii_only, to_ascii
+from console.tui.screens.live import Parts
 from console.tui.screens.overview import OverviewScreen
 
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ if TYPE_CHECKING:
     from textual.filter import LineFilter
     from textual.screen import Screen
 
+    from console.core.acts import Place
     from console.tui.desk import DeskLike
+    from console.tui.screens.live import LiveScreen
+    from console.tui.things import Thing
 
 _SIGNALS: Final = {signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGINT: 130}
 _ACT_GRACE_S: Final = 2.0
@@ -53,7 +57,7 @@ class ConsoleApp(App[int], inherit_bindings=False):
     ENABLE_COMMAND_PALETTE = False
     ALLOW_SELECT = False
     AUTO_FOCUS = None
-    CSS_PATH: ClassVar[list[str | PurePath]] = ["styles/console.tcss", "styles/overview.tcss"]
+    CSS_PATH: ClassVar[list[str | PurePath]] = [f"styles/{name}.tcss" for name in ("console", "overview", "lists")]
     HORIZONTAL_BREAKPOINTS = [(0, "-small"), (80, "-middle"), (120, "-wide")]  # noqa: RUF012 - Textual types it so
     BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+c", "leave", BY_NAME["quit"].title, priority=True, show=False)]
 
@@ -83,7 +87,18 @@ class ConsoleApp(App[int], inherit_bindings=False):
         return [*super().get_line_filters(), self._safe]
 
     def get_default_screen(self) -> Screen[Any]:
-        return OverviewScreen(self.desk, reading=self.reading, acts=self.acts, is_read_only=self.is_read_only)
+        return OverviewScreen(self._parts())
+
+    def _parts(self) -> Parts:
+        return Parts(self.desk, self.reading, self.acts, self.is_read_only)
+
+    def visit(self, place: Place, about: Thing | None) -> None:
+        """Show another screen over the overview, in place of one that is there; `about` is what the cursor was on."""
+        screen = _screen_class(place)(self._parts(), about)
+        if isinstance(self.screen, OverviewScreen):
+            self.push_screen(screen)
+        else:
+            self.switch_screen(screen)
 
     def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
         super()._display(screen, None if self._is_curtained else tightened(renderable))
@@ -176,6 +191,21 @@ class ConsoleApp(App[int], inherit_bindings=False):
     @property
     def failure(self) -> BaseException | None:
         return self._failure
+
+
+def _screen_class(place: Place) -> type[LiveScreen]:
+    """Loaded when first asked for: the first picture does not wait for them."""
+    if place == "prompts":
+        from console.tui.screens.prompts import PromptsScreen  # noqa: PLC0415 -- see above
+
+        return PromptsScreen
+    if place == "timeline":
+        from console.tui.screens.timeline import TimelineScreen  # noqa: PLC0415 -- see above
+
+        return TimelineScreen
+    from console.tui.screens.targets import TargetsScreen  # noqa: PLC0415 -- see above
+
+    return TargetsScreen
 
 
 def run_console(desk: DeskLike, *, read_only: bool = False) -> int:

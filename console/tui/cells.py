@@ -77,6 +77,19 @@ def row(*parts: object | tuple[object, Role]) -> Row:
     return cells.row()
 
 
+def clipped(what: Row, width: int) -> Row:
+    """`what`, ending in `…` when it has more than `width` cells."""
+    if width_of(what) <= width:
+        return what
+    cells, room = Cells(), width - 1
+    for text, role in what:
+        if cell_len(text) > room:
+            return cells.put(set_cell_size(text, room) + CUT, role).row()
+        cells.put(text, role)
+        room -= cell_len(text)
+    return cells.row()
+
+
 def wrapped(text: str, width: int) -> list[str]:
     """`text` on lines of at most `width` characters, broken at spaces where there are any."""
     lines: list[str] = []
@@ -90,6 +103,23 @@ def wrapped(text: str, width: int) -> list[str]:
         lines.append(rest[:at])
         rest = rest[at:].lstrip()
     return lines
+
+
+def folded(text: str, width: int) -> list[str]:
+    """`text` on lines of at most `width` cells, as written: blanks at the start stay, wide characters count double. Broken
+    after a blank where one is near."""
+    if width <= 1 or cell_len(text) <= width:
+        return [text]
+    parts: list[str] = []
+    rest = text
+    while rest:
+        head = rest[:width] if rest.isascii() else set_cell_size(rest[:width], min(width, cell_len(rest[:width]))).rstrip(" ")
+        if len(head) < len(rest):
+            at = rest.rfind(" ", len(head) // 2, len(head) + 1)
+            head = rest[: at + 1] if at > 0 else head or rest[0]
+        parts.append(head.rstrip(" ") if len(head) < len(rest) else head)
+        rest = rest[len(head) :]
+    return parts
 
 
 def plain(what: Row) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from console.ops.views import Acknowledgement, Applied, Order, Preview, StatusView
+    from console.ops.views import Acknowledgement, Applied, Order, Preview, PromptStatus, StatusView, TimelineView
 
 
 class DeskLike(Protocol):
@@ -22,3 +22,11 @@ class DeskLike(Protocol):
     def apply(self, preview: Preview, *, reason: str | None = None) -> Applied: ...
 
     def acknowledgement(self, applied: Applied) -> Acknowledgement: ...
+
+    def prompts(self) -> tuple[PromptStatus, ...]: ...
+
+    def prompt_text(self, name: str, version: int) -> str: ...
+
+    def prompt_diff(self, name: str, old: int, new: int) -> str: ...
+
+    def timeline(self, limit: int = 200) -> tuple[TimelineView, ...]: ...

@@ -50,7 +50,15 @@ def state_of(feature: FeatureView) -> State:
         or (feature.p99_ms or 0.0) > P99_WARN_MS
         or (feature.quality is not None and feature.quality < QUALITY_WARN)
     )
-    return "WARN" if raised and not few else "OK"
+    return "WARN" if (raised and not few) or is_elsewhere(feature) else "OK"
+
+
+def is_elsewhere(feature: FeatureView) -> bool:
+    """Whether its calls are not served by the first target of the chain in force: however well that goes, somebody should know.
+    Degraded answers count from half of all: after a restore those of the kill are still in the window."""
+    total = sum(calls for _, calls in feature.served_by)
+    degraded = sum(calls for name, calls in feature.served_by if name == "degraded")
+    return feature.fallback is not None or degraded * 2 >= total > 0
 
 
 @dataclass

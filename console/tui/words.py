@@ -6,6 +6,12 @@ Coarse on purpose where a number moves by itself: an age that ticks each second 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from console.core.text import line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 NONE = "–"
 _US = 1_000_000
@@ -84,3 +90,16 @@ def clock(at_us: int | None) -> str:
 def plural(number: int, one: str, many: str | None = None) -> str:
     """1 → "1 process", 12 → "12 processes"."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def until(at_us: int | None, now_us: int) -> str:
+    """ "in 6 s", "now" once it is due."""
+    if at_us is None:
+        return NONE
+    seconds = -(-(at_us - now_us) // _US)
+    return f"in {duration(seconds)}" if seconds > 0 else "now"
+
+
+def chain(targets: Sequence[str]) -> str:
+    """ "sonnet → haiku"."""
+    return " → ".join(line(target, 60) for target in targets) or NONE

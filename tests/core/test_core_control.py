@@ -172,11 +172,11 @@ def test_a_kept_snapshot_that_is_something_else_is_refused(text: str) -> None:
 
 
 def test_a_kept_snapshot_whose_hash_was_made_anew_over_a_changed_row_is_refused() -> None:
-    from console.core.control import _rows_hash
+    from console.core.control import _kept_hash
 
     document = json.loads(encode_kept(merge(EMPTY, [_row(KILL_ENGAGED, 5)])))
     document["rows"][0][1] = KILL_RESTORED
-    document["hash"] = _rows_hash(document["rows"])
+    document["hash"] = _kept_hash([document["rows"], document["texts"]])
     with pytest.raises(ControlRefused, match="hash"):
         decode_kept(json.dumps(document))
 

@@ -145,7 +145,7 @@ retention: {calls: 12h, rollups: 30d}
 """
     read = parse_configuration(text, "console.yaml")
     assert (read.environment, read.data, read.kill_directories) == ("production", "/var/lib/console", ("/run/a", "b"))
-    assert (read.degraded_text("support-reply"), read.degraded_text("classify"), read.degraded_text("x")) == ("no", None, None)
+    assert {name: part.degraded for name, part in read.features.items()} == {"support-reply": "no", "classify": None}
     assert (read.retention.calls, read.retention.rollups) == (43_200, 2_592_000)
 
 
@@ -195,3 +195,99 @@ def test_a_value_of_another_form_is_refused_where_it_stands(text: str) -> None:
 
 def test_e7_a_hostile_file_is_refused_before_it_is_looked_at() -> None:
     assert refused("environment: &a x\nservice: *a\ncolour: 1\n")[0].startswith("console.yaml:1:14: anchors")
+
+
+# -- where calls go ----------------------------------------------------------------------------------------------------
+
+ROUTED = """targets:
+  sonnet: {model: claude-sonnet-5-5}
+  eu: {model: claude-sonnet-5-5, base_url: "https://eu.example/v1", api_key: env:EU_KEY}
+  haiku: {model: claude-haiku-5-5, params: {thinking: null, max_tokens: 512, temperature: 0.5}}
+features:
+  default: {chain: [sonnet, eu, haiku], limits: {answer: 2m}}
+  classify: {chain: [haiku, claude-opus-5-5]}
+  plain: {limits: {answer: 30s, first_token: 5s, silence: 4s}}
+breaker: {window: 1m, minimum_calls: 20, failure_rate: 0.25, slow_rate: 1, consecutive: 5, dwell: 5s, max_dwell: 1m, ramp: 20s}
+"""
+
+
+def test_targets_chains_limits_and_the_breaker_are_read() -> None:
+    from console.core.breaker import BreakerPolicy
+    from console.core.targets import LimitsPolicy, Target
+
+    routing = parse_configuration(ROUTED, "console.yaml").routing()
+    assert routing.targets["eu"] == Target("eu", "claude-sonnet-5-5", base_url="https://eu.example/v1", api_key="env:EU_KEY")
+    assert dict(routing.targets["haiku"].params) == {"thinking": None, "max_tokens": 512, "temperature": 0.5}
+    assert routing.policy_of("anything").chain == ("sonnet", "eu", "haiku")
+    assert routing.policy_of("classify").chain == ("haiku", "claude-opus-5-5")
+    assert routing.policy_of("plain").limits == LimitsPolicy(30, 5, 4)
+    assert routing.policy_of("classify").limits == LimitsPolicy(answer=120)
+    assert routing.breaker == BreakerPolicy(60, 20, 0.25, 1.0, 5, 5, 60, 20)
+
+
+def test_limits_come_with_a_chain_and_not_without() -> None:
+    from console.core.targets import CHAIN_LIMITS, LimitsPolicy
+
+    chained = parse_configuration("features: {a: {chain: [claude-haiku-5-5]}}", "console.yaml").routing()
+    assert chained.policy_of("a").limits == CHAIN_LIMITS
+    assert chained.policy_of("b").limits == LimitsPolicy()
+    assert DEFAULT.routing().policy_of("a").chain is None
+
+
+def test_every_mistake_about_targets_is_told_at_once_each_with_its_line_and_column() -> None:
+    text = """targets:
+  "bad name": {model: claude-haiku-5-5}
+  a: {provider: openai, model: claude-haiku-5-5}
+  b: {model: "claude haiku"}
+  c: {}
+  d: {model: claude-haiku-5-5, base_url: ftp://x, api_key: client}
+  e: {model: claude-haiku-5-5, base_url: "https://x.example"}
+  f: {model: claude-haiku-5-5, api_key: sk-ant-secret}
+  g:
+    model: claude-haiku-5-5
+    params: {model: x, stop_sequences: [a]}
+  h: {model: claude-haiku-5-5, params: nothing}
+features:
+  x:
+    chain: []
+    limits: {answer: 5, pause: 3s}
+  y: {limits: {silence: 0s}}
+  z: {chain: haiku}
+breaker:
+  failure_rate: 0
+  slow_rate: 1.5
+  consecutive: none
+  dwell: soon
+  open: 1s
+"""
+    found = refused(text)
+    assert [line.split(": ")[0].removeprefix("console.yaml:") for line in found] == [
+        *("2:3", "3:7", "4:7", "5:3", "6:32", "7:3", "8:32", "11:5", "12:32"),
+        *("15:5", "16:14", "16:25", "17:16", "18:7"),
+        *("20:3", "21:3", "22:3", "23:3", "24:3"),
+    ]
+    assert not any("sk-ant-secret" in line for line in found), "a key that was written out is not repeated"
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "word"),
+    [
+        ("features:\n  a: {chain: [gone]}\n", "2:15", "no target 'gone'"),
+        ("targets: {x: {model: claude-y}}\nfeatures:\n  a:\n    chain:\n    - x\n    - y\n", "6:7", "targets: x"),
+        ("features:\n  a: {chain: [claude-x, claude-x]}\n", "2:25", "twice"),
+        ("breaker:\n  dwell: 20s\n  max_dwell: 10s\n", "1:1", "max_dwell is shorter than dwell"),
+    ],
+)
+def test_what_does_not_fit_together_is_told_where_it_stands(text: str, place: str, word: str) -> None:
+    (line,) = refused(text)
+    assert line.startswith(f"console.yaml:{place}: ") and word in line
+
+
+def test_every_target_that_does_not_exist_is_told_at_once() -> None:
+    found = refused("features:\n  a: {chain: [gone, claude-x]}\n  b: {chain: [lost]}\n  c: {chain: [claude-y, claude-y]}\n")
+    assert [line.split(": ")[0] for line in found] == ["console.yaml:2:15", "console.yaml:3:15", "console.yaml:4:25"]
+
+
+def test_a_chain_has_ten_targets_at_most() -> None:
+    chain = ", ".join(f"claude-{number}" for number in range(11))
+    assert refused(f"features:\n  a: {{chain: [{chain}]}}\n")[0].startswith("console.yaml:2:7: ")

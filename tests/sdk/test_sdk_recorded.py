@@ -197,7 +197,7 @@ async def test_a_failed_call_has_the_status_the_type_and_the_request_id(
 
 @pytest.mark.parametrize(
     ("fault", "kind"),
-    [(Fault(no_response=True), "timeout"), (Fault(reset=True), "connection")],
+    [(Fault(no_response=True), "timeout"), (Fault(reset=True), "reset")],
     ids=lambda value: str(value)[:12],
 )
 @both
@@ -234,7 +234,7 @@ async def test_a_refused_connection_is_a_failed_call(
     [
         (Fault(error_at=4), "overloaded_error"),
         (Fault(error_at=4, error_type="api_error"), "api_error"),
-        (Fault(cut_at=4), "connection"),
+        (Fault(cut_at=4), "reset"),
         (Fault(stall_at=4), "timeout"),
         (Fault(clean_end_at=4), "truncated_stream"),
         (Fault(malformed_at=4), "cancelled"),

@@ -36,12 +36,22 @@ async def test_the_name_that_is_shown_is_the_name_that_is_switched(
         await got(client.messages.create(**ask(), extra_headers=tags))
 
 
-async def test_tags_among_the_default_headers_count_once_the_client_is_known(
-    installation: Installation, client_of: Callable[..., Any], colour: str, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("is_found", [True, False])
+async def test_tags_among_the_default_headers_count(
+    installation: Installation,
+    client_of: Callable[..., Any],
+    colour: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    is_found: bool,
 ) -> None:
+    """From the first call on; where the client behind a call cannot be found, from its first answer on, with a warning."""
+    if not is_found:
+        monkeypatch.setattr("console.sdk.clients._behind", lambda _: None)
     client = client_of(colour, installation.console, default_headers=installation.console.tags(feature="by-default"))
-    await got(client.messages.create(**ask()))
-    assert "extra_headers" in caplog.text
+    if not is_found:
+        await got(client.messages.create(**ask()))
+    assert ("extra_headers" in caplog.text) is not is_found
     installation.act("kill", Scope("feature", "by-default"))
     with pytest.raises(CallBlocked):
         await got(client.messages.create(**ask()))

@@ -6,9 +6,12 @@ import json
 
 import pytest
 from sim_asks import HAIKU, QUESTION, SONNET, WEATHER
+from sim_prompts import system_of
 
-from console.sim.answers import Answer, Ask, answer, language_of, text_of
-from console.sim.content import BY_NAME, CLASSIFY_SYSTEM, FEATURES, SUPPORT_SYSTEM
+from console.sim.answers import Answer, Ask, answer, language_of
+from console.sim.content import BY_NAME, FEATURES
+
+SUPPORT_SYSTEM = system_of("support-reply")
 
 
 def _ask(question: str = QUESTION, *, model: str = SONNET, system: str = SUPPORT_SYSTEM, **more: object) -> Ask:
@@ -25,7 +28,7 @@ def test_the_same_request_and_seed_give_the_same_answer() -> None:
 
 def test_every_sample_question_gets_an_answer_of_its_own() -> None:
     for feature in FEATURES:
-        texts = [_text(answer(_ask(text, model=feature.model, system=text_of(feature.system)))) for text in feature.texts]
+        texts = [_text(answer(_ask(text, model=feature.model, system=system_of(feature.name)))) for text in feature.texts]
         assert all(texts)
         if feature.name != "classify":
             assert len(set(texts)) == len(texts)
@@ -35,7 +38,7 @@ def test_every_sample_question_gets_an_answer_of_its_own() -> None:
 def test_a_weaker_model_says_less(name: str) -> None:
     feature = BY_NAME[name]
     strong, weak = (
-        sum(answer(_ask(text, model=model, system=text_of(feature.system))).output_tokens for text in feature.texts)
+        sum(answer(_ask(text, model=model, system=system_of(feature.name))).output_tokens for text in feature.texts)
         for model in (SONNET, HAIKU)
     )
     assert weak < 0.95 * strong
@@ -51,7 +54,7 @@ def test_the_reference_of_the_question_comes_back() -> None:
 
 
 def test_a_classifier_answers_with_one_of_its_labels() -> None:
-    made = answer(_ask("I was charged twice for the same invoice.", system=CLASSIFY_SYSTEM))
+    made = answer(_ask("I was charged twice for the same invoice.", system=system_of("classify")))
     assert _text(made) == "billing"
 
 

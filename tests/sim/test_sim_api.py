@@ -14,11 +14,10 @@ import pytest
 from sim_asks import HAIKU, OLDER_SONNET, SONNET, WEATHER, ask
 
 from console.sim.faults import Fault
+from console.sim.server import SimulatedAPI
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from console.sim.server import SimulatedAPI
 
 
 class Ticket(pydantic.BaseModel):
@@ -231,6 +230,39 @@ def test_a_request_without_a_key_or_to_nowhere_is_refused(api: SimulatedAPI) -> 
     assert (status, value["error"]["type"]) == (404, "not_found_error")
 
 
+def test_only_the_named_keys_are_good() -> None:
+    with SimulatedAPI(speed=float("inf"), keys=["key-of-the-shop", "--odd-key"]) as api:
+        made = [
+            anthropic.Anthropic(base_url=api.url, api_key=key, max_retries=0)
+            for key in ("key-of-the-shop", "--odd-key", "another")
+        ]
+        try:
+            assert [client.messages.create(**ask()).stop_reason for client in made[:2]] == ["end_turn", "end_turn"]
+            with pytest.raises(anthropic.AuthenticationError, match="invalid x-api-key"):
+                made[2].messages.create(**ask())
+        finally:
+            for client in made:
+                client.close()
+        status, _, _ = _raw(api, "GET", "/v1/models", authorization="Bearer key-of-the-shop")
+        assert (status, [entry["key"] for entry in api.requests()]) == (200, ["shop", "-key", "ther", "shop"])
+
+
+def test_the_log_names_the_parameters_and_no_more_of_the_key_than_its_end(
+    api: SimulatedAPI, client: anthropic.Anthropic
+) -> None:
+    client.messages.create(**ask(model=HAIKU), extra_body={"temperature": 0.5})
+    (entry,) = api.requests()
+    assert entry["parameters"] == ["max_tokens", "messages", "model", "system", "temperature"]
+    assert (entry["key"], entry["client_closed"], entry["client_closed_us"]) == ("-key", False, None)
+    assert "sim-key" not in json.dumps(entry)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_unknown_model_is_not_found(client: anthropic.Anthropic, stream: bool) -> None:
+    with pytest.raises(anthropic.NotFoundError, match="claude-0"):
+        client.messages.create(**ask(model="claude-0"), stream=stream)
+
+
 def test_a_prompt_over_the_context_and_a_body_over_32_mb_are_refused(client: anthropic.Anthropic) -> None:
     with pytest.raises(anthropic.BadRequestError, match="prompt is too long"):
         client.messages.create(**ask("word " * 200_000, model=HAIKU))
@@ -252,6 +284,7 @@ def test_a_prompt_over_the_context_and_a_body_over_32_mb_are_refused(client: ant
         (413, "request_too_large", anthropic.APIStatusError),
         (429, "rate_limit_error", anthropic.RateLimitError),
         (500, "api_error", anthropic.InternalServerError),
+        (502, "api_error", anthropic.InternalServerError),
         (503, "api_error", anthropic.InternalServerError),
         (504, "timeout_error", anthropic.InternalServerError),
         (529, "overloaded_error", anthropic.InternalServerError),
@@ -286,7 +319,7 @@ def test_an_error_code_reaches_the_sdk(api: SimulatedAPI, client: anthropic.Anth
     assert (caught.value.status_code, caught.value.error_code) == (status, code)
 
 
-@pytest.mark.parametrize("text", ["0", "3600", "-5", "Wed, 21 Oct 2026 07:28:00 GMT", "1e9", "soon; or not"])
+@pytest.mark.parametrize("text", ["", "0", "3600", "-5", "NaN", "Wed, 21 Oct 2026 07:28:00 GMT", "1e9", "soon; or not"])
 def test_a_retry_after_header_is_sent_as_it_was_given(api: SimulatedAPI, client: anthropic.Anthropic, text: str) -> None:
     api.set_faults([Fault(status=429, retry_after=text)])
     with pytest.raises(anthropic.RateLimitError) as caught:

@@ -191,3 +191,87 @@ async def test_a_cancelled_call_is_seen_as_a_closed_connection(
     await asyncio.sleep(0.25)
     entry = api.requests()[-1]
     assert (entry["client_closed"], entry["finished"]) == (True, True)
+
+
+def test_a_stall_can_end_and_the_answer_go_on(api: SimulatedAPI, client: anthropic.Anthropic) -> None:
+    whole = _stream(client)
+    api.set_faults([Fault(stall_at=4, stall_s=0.3)])
+    began = time.monotonic()
+    assert _stream(client) == whole
+    assert time.monotonic() - began >= 0.3
+
+
+@pytest.mark.parametrize("stall_s", [0, 0.2])
+def test_a_plain_answer_can_stall_in_the_middle_and_be_whole(
+    api: SimulatedAPI, client: anthropic.Anthropic, stall_s: float
+) -> None:
+    whole = client.messages.create(**ask())
+    api.set_faults([Fault(stall_at=0, stall_s=stall_s)])
+    assert client.messages.create(**ask()).content == whole.content
+
+
+def test_pings_can_come_before_an_answer_that_comes_after_all(api: SimulatedAPI, client: anthropic.Anthropic) -> None:
+    api.set_faults([Fault(pings_only=True, stall_s=0.5)])
+    with client.messages.with_streaming_response.create(**ask(), stream=True) as response:
+        names = [line.removeprefix("event: ") for line in response.iter_lines() if line.startswith("event: ")]
+    assert names[:3] == ["message_start", "ping", "ping"]
+    assert names[-1] == "message_stop"
+
+
+def test_pings_can_come_alone_after_the_first_content(api: SimulatedAPI, client: anthropic.Anthropic) -> None:
+    api.set_faults([Fault(pings_only=True, stall_at=4)])
+    lines: list[str] = []
+    with client.messages.with_streaming_response.create(**ask(), stream=True, timeout=2) as response:
+        for line in response.iter_lines():
+            lines.append(line)
+            if lines.count("event: ping") > 3:
+                break
+    assert lines.count("event: content_block_delta") == 2
+    assert lines[-1] == "event: ping"
+
+
+def test_a_fault_ends_at_its_time_and_comes_again(api: SimulatedAPI, client: anthropic.Anthropic) -> None:
+    api.set_faults([Fault(status=529, after_s=0.3, for_s=0.3, every_s=1.2)])
+    began, seen = time.monotonic(), []
+    while time.monotonic() - began < 1.7:
+        try:
+            client.messages.create(**ask())
+            seen.append("ok")
+        except anthropic.OverloadedError:
+            seen.append("529")
+        time.sleep(0.02)
+    changes = [one for at, one in enumerate(seen) if at == 0 or seen[at - 1] != one]
+    assert changes == ["ok", "529", "ok", "529"]
+
+
+def test_a_fault_with_a_probability_takes_its_share(api: SimulatedAPI, client: anthropic.Anthropic) -> None:
+    api.set_faults([Fault(status=503, probability=0.3)])
+    for _ in range(100):
+        try:
+            client.messages.create(**ask(model=HAIKU))
+        except anthropic.InternalServerError:
+            continue
+    statuses = [entry["status"] for entry in api.requests()]
+    assert 10 <= statuses.count(503) <= 50
+    assert statuses.count(200) + statuses.count(503) == 100
+
+
+@pytest.mark.parametrize("fault", [Fault(stall_at=4), Fault(no_response=True), Fault(pings_only=True)])
+def test_the_log_says_when_the_caller_hung_up(api: SimulatedAPI, client: anthropic.Anthropic, fault: Fault) -> None:
+    api.set_faults([fault])
+    began = time.time_ns() // 1000
+    with pytest.raises((anthropic.APITimeoutError, httpx2.ReadTimeout, TimeoutError)):
+        _hang_up(client)
+    ended = time.time_ns() // 1000
+    _until(lambda: api.requests()[-1]["client_closed"])
+    entry = api.requests()[-1]
+    assert began + 200_000 <= entry["client_closed_us"] <= ended + 300_000
+    assert entry["arrived_us"] < entry["client_closed_us"]
+
+
+def _hang_up(client: anthropic.Anthropic) -> None:
+    began = time.monotonic()
+    with client.messages.with_streaming_response.create(**ask(), stream=True, timeout=0.3) as response:
+        for _ in response.iter_lines():
+            if time.monotonic() - began > 0.3:
+                raise TimeoutError

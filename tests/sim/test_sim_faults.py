@@ -76,3 +76,40 @@ def test_a_fault_without_a_name_says_what_it_does() -> None:
     assert Fault(model="m", status=529, reset=True).label == "status=529 reset"
     assert Fault().label == "none"
     assert Fault(status=529, name="outage").label == "outage"
+
+
+@pytest.mark.parametrize(
+    ("fault", "due", "not_due"),
+    [
+        (Fault(), (0, 1000), ()),
+        (Fault(after_s=60), (60, 1000), (0, 59.9)),
+        (Fault(for_s=20), (0, 19.9), (20, 1000)),
+        (Fault(after_s=60, for_s=20), (60, 79.9), (0, 59.9, 80, 210, 360)),
+        (Fault(after_s=60, for_s=20, every_s=150), (60, 79.9, 210, 229, 360, 379), (0, 59.9, 80, 209, 230, 359, 380)),
+    ],
+)
+def test_a_fault_with_a_schedule_is_due_in_it_only(fault: Fault, due: tuple[float, ...], not_due: tuple[float, ...]) -> None:
+    assert all(fault.is_due(at) for at in due)
+    assert not any(fault.is_due(at) for at in not_due)
+
+
+def test_a_fault_that_is_not_due_takes_no_share_of_the_draw() -> None:
+    faults = (Fault(status=529, after_s=60, for_s=20), Fault(status=500, probability=0.5))
+    assert [choose(faults, "m", 0.4, at) for at in (0, 70, 90)] == [1, 0, 1]
+    assert choose(faults, "m", 0.9, 0) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"for_s": 0}, "more than 0"),
+        ({"after_s": -1}, "0 or more"),
+        ({"every_s": 5}, "needs for_s"),
+        ({"every_s": 5, "for_s": 6}, "not longer"),
+        ({"stall_s": 5}, "needs stall_at or pings_only"),
+        ({"status": 429, "retry_after": " 1"}, "without space"),
+    ],
+)
+def test_times_that_make_no_sense_are_refused(value: object, said: str) -> None:
+    with pytest.raises(FaultError, match=said):
+        parse_faults([value])

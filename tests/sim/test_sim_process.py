@@ -9,11 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import anthropic
 import pytest
 from sim_asks import SONNET, ask
+from sim_prompts import SamplePrompts
 
 from console.errors import CallBlocked
 from console.sim.application import Application, next_job, outcome_of
@@ -40,8 +42,15 @@ class NoConsole:
 
     middleware = PassThrough()
 
-    def tags(self, *, feature: str, customer: str) -> Mapping[str, str]:
-        return {"x-console-feature": feature, "x-console-customer": customer}
+    def __init__(self) -> None:
+        self.prompts = SamplePrompts()
+
+    def tags(self, *, feature: str, customer: str, session: str | None = None) -> Mapping[str, str]:
+        return {
+            "x-console-feature": feature,
+            "x-console-customer": customer,
+            **({"x-console-session": session} if session else {}),
+        }
 
 
 def test_the_log_shows_when_a_call_started_and_which_tags_leaked(api: SimulatedAPI, client: anthropic.Anthropic) -> None:
@@ -173,7 +182,8 @@ async def test_arrivals_beyond_64_calls_in_flight_are_skipped(api: SimulatedAPI)
 def test_a_seed_repeats_the_traffic() -> None:
     import random
 
-    assert [next_job(random.Random(1)) for _ in range(3)] == [next_job(random.Random(1)) for _ in range(3)]
+    first, second = ([next_job(rng, deque()) for _ in range(300)] for rng in (random.Random(1), random.Random(1)))
+    assert first == second
 
 
 def test_a_blocked_call_is_counted_apart_from_a_failed_one() -> None:

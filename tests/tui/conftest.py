@@ -11,8 +11,8 @@ def _steady_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setattr("console.tui.screens.overview.POLL_S", 0.15)
-    monkeypatch.setattr("console.tui.screens.overview.SETTLE_CURSOR_S", 0.02)
+    monkeypatch.setattr("console.tui.screens.live.POLL_S", 0.15)
+    monkeypatch.setattr("console.tui.screens.live.SETTLE_CURSOR_S", 0.02)
 
 
 @pytest.fixture

@@ -13,24 +13,35 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from console.core.routes import Forced, Route
 from console.core.switches import ALL, Scope, Switch
-from console.errors import ActConflict, ActForbidden, NothingToUndo
+from console.errors import ActConflict, ActError, ActForbidden, NothingToUndo, UnknownPrompt
 from console.ops.views import (
     Acknowledgement,
     Applied,
+    BreakerView,
     ChangeView,
     ControlView,
+    FallbackView,
     FeatureView,
     Order,
     Preview,
     ProcessView,
+    PromptStatus,
     PromptView,
     StatusView,
     TargetView,
+    TimelineView,
     Trend,
+    VersionView,
 )
 
 NOW_US = 1_763_700_000_000_000
+PROMPT_TEXT = """You are the customer support assistant for ${product}, an online shop for kitchen and garden goods. Our customers want to be
+helped, not to read a letter.
+
+Be brief: one or two sentences, in warm and plain English. Be positive, and resolve the case at once: confirm what the customer asks.
+"""
 NAMES = ("draft-email", "search-rerank", "summarize", "support-reply", "translate")
 HOSTILE = (
     "\x1b[2J\x1b]0;own\x07\x1b]52;c;eHg=\x07\x1bP+q\x1b\\\x1b_x\x1b\\\x1b^y\x1b\\\x1bX\x1b\\\x1bc\x9b31m\x90q\x9c\x05\x00\x0e\x0f\x7f"
@@ -58,8 +69,110 @@ def feature(name: str, **changes: object) -> FeatureView:
         target="sonnet",
         prompt=PromptView(name, "v7"),
         killed=None,
+        chain=("sonnet", "haiku"),
     )
     return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def breaker(number: int, state: str = "closed", **changes: object) -> BreakerView:
+    base = BreakerView(
+        process=f"p{number}",
+        pid=4000 + number,
+        host=f"app-{number % 3 + 1}",
+        service="web" if number % 2 else "worker",
+        state=state,  # type: ignore[arg-type]
+        reason=None,
+        since=None,
+        probe_at=None,
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def sick_target(**changes: object) -> TargetView:
+    """sonnet, open in nine of twelve processes."""
+    why, since, probe = "529 overloaded_error x14", NOW_US - 125_000_000, NOW_US + 6_000_000
+    base = TargetView(
+        target="sonnet",
+        model="claude-sonnet-5-5",
+        provider="anthropic",
+        calls_5m=2370,
+        error_rate=0.061,
+        p95_ms=8200.0,
+        breakers=(("open", 9), ("half_open", 1), ("closed", 2)),
+        results=(("ok", 2226), ("529", 140), ("timeout", 4)),
+        reason=why,
+        since=since,
+        probe_at=probe,
+        features=("draft-email", "summarize", "support-reply"),
+        by_process=(
+            *(breaker(number, "open", reason=why, since=since, probe_at=probe + number * 1_000_000) for number in range(9)),
+            breaker(9, "half_open", reason=why, since=since),
+            *(breaker(number) for number in (10, 11)),
+        ),
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def well_target(name: str = "haiku", **changes: object) -> TargetView:
+    base = TargetView(
+        target=name,
+        model=f"claude-{name}-5-5",
+        provider="anthropic",
+        calls_5m=10_100,
+        error_rate=0.0004,
+        p95_ms=410.0,
+        breakers=(("closed", 12),),
+        results=(("ok", 10_096), ("429", 4)),
+        features=("search-rerank", "summarize"),
+        by_process=tuple(breaker(number) for number in range(12)),
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def version(number: int, **changes: object) -> VersionView:
+    base = VersionView(
+        version=number,
+        hash=f"{number}a" * 32,
+        state="available",
+        share=None,
+        file="ok",
+        is_registered=True,
+        description="Answers a customer's message to the shop.",
+        owner="support",
+        notes="Shorter and warmer, after the survey in which customers called our answers long and formal.",
+        variables=("product",),
+        calls_5m=0,
+        current_since=None,
+        current_by=None,
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def example_prompts() -> tuple[PromptStatus, ...]:
+    current = version(
+        7,
+        state="current",
+        share=1.0,
+        calls_5m=2060,
+        current_since=NOW_US - 840_000_000,
+        current_by="op1",
+        variables=("product", "tone"),
+    )
+    return (
+        PromptStatus(
+            name="support-reply",
+            versions=(version(8, state="draft", is_registered=False), current, version(6, current_since=NOW_US - 9_000_000_000, current_by="op2"),
+                      version(5, state="withdrawn", file="edited")),
+            current=(7,),
+            chosen_by="op1",
+            chosen_at=NOW_US - 840_000_000,
+            reason="warmer answers",
+            features=("support-reply",),
+            alarms=(),
+        ),
+        PromptStatus("summarize", (version(3, state="current", share=0.9), version(2, state="current", share=0.1)), (3, 2), None, None, None,
+                     ("summarize",), ()),
+    )  # fmt: skip
 
 
 def process(number: int, version: int | None = 41, **changes: object) -> ProcessView:
@@ -97,11 +210,13 @@ def calm_view(**changes: object) -> StatusView:
     """A quiet production with five features, one of them in trouble."""
     features = (
         feature(NAMES[0], calls_5m=310, calls_per_min=62.0, prompt=PromptView("draft-email", "v2"), cost_today_usd=3.5),
-        feature(NAMES[1], calls_5m=9000, calls_per_min=1800.0, p95_ms=310.0, target="haiku", prompt=None, cost_today_usd=12.0),
-        feature(NAMES[2], calls_5m=1100, calls_per_min=220.0, served_by=(("primary", 700), ("fallback", 400)), target="haiku"),
+        feature(NAMES[1], calls_5m=9000, calls_per_min=1800.0, p95_ms=310.0, target="haiku", prompt=None, cost_today_usd=12.0,
+                chain=("haiku",)),
+        feature(NAMES[2], calls_5m=1100, calls_per_min=220.0, served_by=(("primary", 700), ("fallback", 400)), target="haiku",
+                fallback=FallbackView("haiku", "sonnet", "sonnet open in 9 of 12: 529 overloaded_error x14", NOW_US - 125_000_000)),
         feature(NAMES[3], error_rate=0.083, failed_5m=171, p95_ms=9100.0, p99_ms=14_000.0),
         feature(NAMES[4], calls_5m=0, calls_per_min=0.0, error_rate=None, p50_ms=None, p95_ms=None, p99_ms=None, served_by=(),
-                target=None, prompt=None, cost_today_usd=None),
+                target=None, prompt=None, cost_today_usd=None, chain=()),
     )  # fmt: skip
     view = StatusView(
         environment="production",
@@ -114,10 +229,13 @@ def calm_view(**changes: object) -> StatusView:
         processes=tuple(process(number) for number in range(12)),
         features=features,
         targets=(
-            TargetView("sonnet", "claude-sonnet-5-5", "anthropic", 2370, 0.061, 8200.0),
-            TargetView("haiku", "claude-haiku-5-5", "anthropic", 10_100, 0.0004, 410.0),
+            sick_target(),
+            well_target(),
         ),
         changes=(
+            ChangeView(
+                "c3", NOW_US - 60_000_000, "op1", "use", "prompt:support-reply", "warmer answers", 41, before="v6", after="v7"
+            ),
             ChangeView("c2", NOW_US - 180_000_000, "op1", "restore", "feature:draft-email", None, 40),
             ChangeView("c1", NOW_US - 1_500_000_000, "op2", "kill", "feature:draft-email", "bad links in replies", 39),
         ),
@@ -148,14 +266,56 @@ def hostile_view() -> StatusView:
                 served_by=((bad, 7), ("primary", 9)),
                 target=bad,
                 prompt=PromptView(bad, bad),
+                chain=(bad, bad),
+                route=Route(Scope("feature", bad), (bad,), bad, bad, NOW_US, NOW_US + 9_000_000),
+                fallback=FallbackView(bad, bad, bad, NOW_US),
             ),
             feature(f"g{bad}", killed=glass),
             feature(f"x{bad}", killed=own),
         ),
-        targets=(TargetView(bad, bad, bad, 100, 0.5, 100.0, ((bad, 2),)),),
-        changes=(ChangeView(bad, NOW_US, bad, bad, bad, bad, 3),),
+        targets=(
+            TargetView(
+                bad,
+                bad,
+                bad,
+                100,
+                0.5,
+                100.0,
+                ((bad, 2), ("open", 1)),
+                ((bad, 4),),
+                bad,
+                NOW_US,
+                NOW_US + 6_000_000,
+                Forced(bad, "forced_open", bad, bad, NOW_US),
+                False,
+                (bad,),
+                (BreakerView(bad, 1, bad, bad, bad, bad, NOW_US, NOW_US),),
+                2,  # type: ignore[arg-type]
+            ),
+        ),
+        changes=(ChangeView(bad, NOW_US, bad, bad, f"feature:{bad}", bad, 3, before=bad, after=bad, expires_at=NOW_US),),
+        prompt_alarms=(bad,),
         trends=trends(),
     )
+
+
+def hostile_prompts() -> tuple[PromptStatus, ...]:
+    bad = HOSTILE
+    hostile_version = version(
+        3,
+        hash=bad,
+        state=bad,
+        file=bad,
+        description=bad,
+        owner=bad,
+        notes=bad,
+        variables=(bad,),
+        current_by=bad,
+        current_since=NOW_US,
+        problem=bad,
+    )
+    own = version(2, state="current", share=1.0, description=bad, notes=bad)
+    return (PromptStatus(bad, (hostile_version, own), (2,), bad, NOW_US, bad, (bad,), (bad,)),)
 
 
 def empty_view() -> StatusView:
@@ -173,19 +333,23 @@ class ExampleDesk:
     read_only: bool = False
     is_moving: bool = False
     is_one_number: bool = False
+    is_probing: bool = False
     slow_s: float = 0.0
     refuse: Exception | None = None
     laggards: int = 0
     stuck_after: int = 0
     hostile: bool = False
     crash: BaseException | None = None
+    prompt_states: tuple[PromptStatus, ...] = field(default_factory=example_prompts)
+    prompt_words: str = PROMPT_TEXT
     log: Path | None = None
     applied: list[tuple[Order, str | None]] = field(default_factory=list)
     previews: list[Order] = field(default_factory=list)
     asked_for: list[str | None] = field(default_factory=list)
     _started: float = field(default_factory=time.monotonic)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _undo: list[tuple[str, StatusView]] = field(default_factory=list)
+    _undo: list[tuple[str, StatusView, tuple[PromptStatus, ...]]] = field(default_factory=list)
+    polled: dict[str, int] = field(default_factory=dict)
     _looks: int = 0
 
     # -- looking
@@ -203,6 +367,13 @@ class ExampleDesk:
                 view = self._moved(view, full=True)
             elif self.is_one_number:
                 view = self._moved(view, full=False)
+            if self.is_probing:  # the clock goes on, and with it one countdown
+                passed_us = int(time.monotonic() - self._started) * 1_000_000
+                probe = NOW_US + passed_us + 9_000_000 - passed_us % 9_000_000
+                targets = tuple(
+                    replace(each, probe_at=probe if each.probe_at else None, by_process=()) for each in view.targets
+                )
+                view = replace(view, at=NOW_US + passed_us, targets=targets)
             return view if trends else replace(view, trends=())
 
     def _moved(self, view: StatusView, *, full: bool) -> StatusView:
@@ -231,6 +402,8 @@ class ExampleDesk:
             self.previews.append(order)
             if order.act == "undo":
                 return self._preview_undo(order)
+            if order.act not in {"kill", "restore"}:
+                return self._preview_other(order)
             scope = order.scope or ALL
             engaged = any(switch.scope == scope for switch in self.view.switches)
             states = ("killed", "running") if engaged else ("running", "killed")
@@ -278,11 +451,21 @@ class ExampleDesk:
             before = self.view
             at = NOW_US + int((time.monotonic() - self._started) * 1e6)
             if order.act == "undo":
-                view = replace(self._undo.pop()[1])
+                _, view, self.prompt_states = self._undo.pop()
             else:
-                self._undo.append((preview.subject, before))
-                view = self._engaged(order, reason, at) if order.act == "kill" else self._released(order)
-            change = ChangeView(f"n{version}", at, "op1", order.act, preview.subject, reason, version)
+                self._undo.append((preview.subject, before, self.prompt_states))
+                view = self._done(order, reason, at)
+            change = ChangeView(
+                f"n{version}",
+                at,
+                "op1",
+                order.act,
+                preview.subject,
+                reason,
+                version,
+                before=preview.before,
+                after=preview.after,
+            )
             control = replace(before.control, version=version, following=before.control.live - self.laggards)
             processes = tuple(
                 replace(each, control_version=version if number >= self.laggards else each.control_version)
@@ -291,6 +474,105 @@ class ExampleDesk:
             self.view = replace(view, control=control, processes=processes, changes=(change, *before.changes))
             self._looks = 0
             return Applied(f"n{version}", order.act, preview.subject, version, at, "op1", reason, None, 3.1)
+
+    def _done(self, order: Order, reason: str | None, at: int) -> StatusView:
+        if order.act == "kill":
+            return self._engaged(order, reason, at)
+        if order.act == "restore":
+            return self._released(order)
+        if order.act in {"switch", "auto"}:
+            scope = order.scope or ALL
+            route = Route(scope, order.targets, reason, "op1", at) if order.act == "switch" else None
+            return replace(self.view, features=tuple(
+                replace(each, route=route, fallback=None, target=order.targets[0] if order.targets else "sonnet")
+                if scope in {ALL, Scope("feature", each.feature)} else each
+                for each in self.view.features
+            ))  # fmt: skip
+        if order.act in {"use", "rollback"}:
+            self.prompt_states = tuple(
+                replace(each, current=(order.version or 6,)) if each.name == order.prompt else each
+                for each in self.prompt_states
+            )
+            return self.view
+        forced = (
+            None
+            if order.act == "force_auto"
+            else Forced(order.targets[0], order.act.replace("force", "forced"), reason, "op1", at)
+        )  # type: ignore[arg-type]
+        return replace(self.view, targets=tuple(
+            replace(each, forced=forced) if each.target == order.targets[0] else each for each in self.view.targets
+        ))  # fmt: skip
+
+    def _preview_other(self, order: Order) -> Preview:
+        """Routes, breakers and prompts."""
+        text = HOSTILE if self.hostile else ""
+        scope, is_wide, word, diff, choices = order.scope or ALL, False, "", None, ()
+        if order.act == "switch" and not order.targets:
+            raise ActError("name a target to switch to")
+        if order.act in {"switch", "auto"}:
+            subject, name, is_wide, word = str(scope), scope.name or "all features", scope == ALL, "all" if scope == ALL else ""
+            feature_now = next((each for each in self.view.features if each.feature == scope.name), None)
+            chain = (feature_now.chain if feature_now is not None else ()) or ("sonnet",)
+            before = " → ".join(feature_now.route.targets if feature_now is not None and feature_now.route else chain)
+            after = " → ".join(order.targets or chain)
+            choices = (
+                tuple(f"{each.target}" for each in self.view.targets if (each.target,) != order.targets) + self.more_targets
+            )
+        elif order.prompt is not None:
+            known = next((each for each in self.prompt_states if each.name == order.prompt), None)
+            if known is None and not self.hostile:
+                raise ActError(f"there is no prompt {order.prompt}")
+            subject, name = f"prompt:{order.prompt}", order.prompt
+            before, after = (f"v{known.current[0]}" if known else "v7"), f"v{order.version or 6}"
+            diff = f"--- v7\n+++ v6\n@@ -1,3 +1,3 @@\n{self.diff_words}{text}"
+        else:
+            subject, name, is_wide, word = (
+                f"target:{order.targets[0]}",
+                order.targets[0],
+                order.act != "force_auto",
+                order.targets[0],
+            )
+            before, after = "auto", order.act.removeprefix("force_")
+        return Preview(
+            order=order, title=f"{order.act.capitalize().replace('_', ' ')} {name}{text}", subject=subject + text, before=before + text,
+            after=after + text, is_wide=is_wide, confirm_word=word, is_already_so=order.act == "auto" and not any(each.route is not None for each in self.view.features if scope in {ALL, Scope("feature", each.feature)}), calls_5m=2060, customers_5m=37,
+            share_of_traffic=0.041, last_time=f"last done 2 days ago by op2{text}", warnings=(text,) if text else (),
+            version=self.view.control.version or 0, diff=diff, choices=(*choices, text) if text and choices else choices,
+        )  # fmt: skip
+
+    more_targets: tuple[str, ...] = ()
+    diff_words: str = (
+        " You answer customers of ${product}.\n-Be brief: one or two sentences.\n+Be exact: ask for the order number first.\n"
+    )
+
+    def prompts(self) -> tuple[PromptStatus, ...]:
+        self._count("prompts")
+        return self.prompt_states
+
+    def prompt_text(self, name: str, version: int) -> str:
+        if all(each.name != name for each in self.prompt_states):
+            raise UnknownPrompt(f"there is no prompt {name}")
+        return f"v{version}\n{self.prompt_words}"
+
+    def prompt_diff(self, name: str, old: int, new: int) -> str:
+        return f"--- {name} v{old}\n+++ {name} v{new}\n@@ -1,3 +1,3 @@\n{self.diff_words}"
+
+    def timeline(self, limit: int = 200) -> tuple[TimelineView, ...]:
+        self._count("timeline")
+        acts = [
+            TimelineView(each.at, "act", each.actor, f"{each.act} {each.subject}", each.reason, each)
+            for each in self.view.changes
+        ]
+        return tuple(sorted([*acts, *self.events], key=lambda entry: -entry.at))[:limit]
+
+    events: tuple[TimelineView, ...] = (
+        TimelineView(NOW_US - 130_000_000, "breaker", None, "sonnet opened in 9 of 12 processes", "529 overloaded_error x14"),
+        TimelineView(NOW_US - 2_500_000_000, "process", None, "worker app-1 pid 3990 ended"),
+        TimelineView(NOW_US - 2_490_000_000, "process", None, "worker app-1 pid 4000 started"),
+    )
+
+    def _count(self, what: str) -> None:
+        self.polled[what] = self.polled.get(what, 0) + 1
 
     def _engaged(self, order: Order, reason: str | None, at: int) -> StatusView:
         scope = order.scope or ALL
@@ -317,7 +599,14 @@ class ExampleDesk:
             live = self.view.control.live
             following = min(live - self.laggards, self._looks * 6)
             late = self.view.processes[: self.laggards]
-            return Acknowledgement(applied.version, following, live, late, 38.0, 412.0, 412.0 if self._looks < 4 else 0.0)
+            known = {"switch": ("calls served by haiku", "up"), "rollback": ("calls with support-reply v6", "up")}
+            counted, expected = known.get(applied.act, ("calls that reached the API", "down"))
+            if self.hostile:
+                counted += HOSTILE
+            numbers = (
+                (412.0, 412.0 if self._looks < 4 else 0.0) if expected == "down" else (0.0, 0.0 if self._looks < 4 else 220.0)
+            )
+            return Acknowledgement(applied.version, following, live, late, 38.0, *numbers, counted=counted, expected=expected)  # type: ignore[arg-type]
 
     def close(self) -> None:
         return
@@ -396,13 +685,27 @@ def _crash_on_copy() -> None:
     OverviewScreen._do_copy = broken  # type: ignore[method-assign]
 
 
+def hostile_desk() -> ExampleDesk:
+    """The payload in everything that a desk answers with."""
+    events = tuple(
+        TimelineView(NOW_US - step, kind, HOSTILE, HOSTILE, HOSTILE) for step, kind in enumerate(("process", "breaker"))
+    )  # type: ignore[arg-type]
+    return ExampleDesk(
+        view=hostile_view(), hostile=True, prompt_states=hostile_prompts(), prompt_words=HOSTILE * 20, diff_words=f"-{HOSTILE}\n+{HOSTILE}\n",
+        events=events, more_targets=(HOSTILE,),
+    )  # fmt: skip
+
+
 def desk_from(arguments: argparse.Namespace) -> ExampleDesk:
     if arguments.empty:
         return ExampleDesk(view=empty_view())
     if arguments.hostile:
-        return ExampleDesk(view=hostile_view(), hostile=True)
+        return hostile_desk()
     desk = ExampleDesk(
-        is_moving=not (arguments.quiet or arguments.one), is_one_number=arguments.one, read_only=arguments.read_only
+        is_moving=not (arguments.quiet or arguments.one or arguments.probe),
+        is_probing=arguments.probe,
+        is_one_number=arguments.one,
+        read_only=arguments.read_only,
     )
     desk.laggards = arguments.laggards
     desk.slow_s = arguments.slow
@@ -421,6 +724,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     for name in (
         "quiet",
+        "probe",
         "one",
         "hostile",
         "empty",

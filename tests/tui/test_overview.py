@@ -47,7 +47,7 @@ async def test_the_cursor_starts_on_the_worst_feature_and_its_trends_are_asked_f
 async def test_the_cursor_holds_on_to_its_feature_when_rows_move() -> None:
     desk = ExampleDesk()
     async with opened(desk) as (app, pilot):
-        await pilot.press("j", "j")
+        await pilot.press("j", "j", "j")
         await until(app, lambda text: "▶● search-rerank" in text)
         sick = feature("aaa-new", error_rate=0.9)
         desk.view = replace(desk.view, features=(sick, *desk.view.features))
@@ -123,7 +123,7 @@ async def test_a_desk_that_fails_leaves_the_picture_and_says_so() -> None:
 
 
 async def test_a_desk_that_does_not_answer_is_said_and_keys_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("console.tui.screens.overview.SILENT_S", 0.2)
+    monkeypatch.setattr("console.tui.screens.live.SILENT_S", 0.2)
     async with opened(ExampleDesk(stuck_after=2)) as (app, pilot):
         text = await until(app, lambda text: "NO ANSWER" in text)
         assert "support-reply" in text
@@ -133,7 +133,7 @@ async def test_a_desk_that_does_not_answer_is_said_and_keys_go_on(monkeypatch: p
 
 async def test_panes_are_chosen_by_number_and_tab_and_zoomed() -> None:
     async with opened(ExampleDesk()) as (app, pilot):
-        await pilot.press("5", "j")
+        await pilot.press("5", "j", "j")
         await until(app, lambda text: "▶ 25m op2 kill" in text)
         await pilot.press("z")
         text = await until(app, lambda text: "1 Features" not in text)
@@ -147,7 +147,7 @@ async def test_enter_opens_all_that_is_known_about_the_row() -> None:
         await pilot.press("enter")
         text = await until(app, lambda text: "Feature support-reply" in text)
         assert "1,204,000 in, 310,000 out" in text
-        await pilot.press("escape", "5", "j", "enter")
+        await pilot.press("escape", "5", "j", "j", "enter")
         await until(app, lambda text: "bad links in replies" in text and "Change" in text)
 
 
@@ -183,8 +183,8 @@ async def test_y_copies_the_row_as_safe_text_and_shows_it() -> None:
 
 async def test_a_planned_key_says_why_it_does_nothing() -> None:
     async with opened(ExampleDesk()) as (app, pilot):
-        await pilot.press("M")
-        await until(app, lambda text: "M model: not in this version" in text)
+        await pilot.press("p")
+        await until(app, lambda text: "p guided procedure: not in this version" in text)
 
 
 async def test_read_only_refuses_with_the_reason_and_never_asks_the_desk() -> None:

@@ -16,7 +16,8 @@ from textual.color import Color
 from console.core.switches import ALL, Scope
 from console.ops.views import Order
 from console.tui import words
-from console.tui.cells import Cells, Row, Span, fit, width_of, wrapped
+from console.tui.cells import Cells, Row, Span, clipped, fit, folded, width_of, wrapped
+from console.tui.cursor import Cursor
 from console.tui.guard import Bursts, Guard
 from console.tui.order import Ranking, state_of
 from console.tui.safe import SafeFilter, is_ascii_only, to_ascii
@@ -176,6 +177,37 @@ def test_wrapped_text_fits(text: str, width: int) -> None:
     assert all(len(part) <= width for part in wrapped(text, width))
 
 
+@given(st.text(st.characters(categories=["L", "Zs", "P"]), max_size=300), st.integers(2, 60))
+def test_folded_text_fits_and_loses_nothing_but_blanks(text: str, width: int) -> None:
+    parts = folded(text, width)
+    assert all(cell_len(part) <= width for part in parts)
+    assert "".join(parts).replace(" ", "") == text.replace(" ", "")
+
+
+@given(ROWS, st.integers(1, 40))
+def test_a_clipped_row_fits_and_says_that_it_was_cut(row: list[Span], width: int) -> None:
+    shown = clipped(tuple(row), width)
+    assert width_of(shown) <= width
+    assert shown == tuple(row) or "…" in shown[-1][0]
+
+
+# -- cursor
+
+
+def test_a_cursor_stays_on_the_first_row_until_it_is_moved_and_then_on_its_thing() -> None:
+    cursor = Cursor()
+    assert cursor.settle("abc") == 0
+    assert cursor.settle("xabc") == 0
+    assert cursor.move(2, "xabc")
+    assert cursor.key == "b"
+    assert cursor.settle("yxabc") == 3
+    assert cursor.settle("yxac") == 3
+    assert not cursor.move(9, "yxac")
+    assert cursor.settle("") is None
+    cursor.release()
+    assert cursor.settle("yxac") == 0
+
+
 # -- entry
 
 
@@ -211,6 +243,17 @@ def test_d1_what_is_pasted_into_an_entry_is_safe() -> None:
         ("restore model m", Order("restore", Scope("model", "m"))),
         ("kill all", Order("kill", ALL)),
         ("kill all for 1h", Order("kill", ALL, for_us=3_600_000_000)),
+        (
+            "switch my feature haiku,sonnet for 30m",
+            Order("switch", Scope("feature", "my feature"), for_us=1_800_000_000, targets=("haiku", "sonnet")),
+        ),
+        ("switch all haiku", Order("switch", ALL, targets=("haiku",))),
+        ("auto summarize", Order("auto", Scope("feature", "summarize"))),
+        ("close target haiku for 1h", Order("force_closed", for_us=3_600_000_000, targets=("haiku",))),
+        ("auto target haiku", Order("force_auto", targets=("haiku",))),
+        ("use support-reply v3", Order("use", prompt="support-reply", version=3)),
+        ("rollback support-reply 2", Order("rollback", prompt="support-reply", version=2)),
+        ("rollback support-reply", Order("rollback", prompt="support-reply")),
     ],
 )
 def test_an_order_can_be_written_out(typed: str, order: Order) -> None:
@@ -220,7 +263,22 @@ def test_an_order_can_be_written_out(typed: str, order: Order) -> None:
 
 
 @pytest.mark.parametrize(
-    "typed", ["", "kill", "kill feature", "kill feature for 30m", "kill all x", "launch all", "kill robot x"]
+    "typed",
+    [
+        "",
+        "kill",
+        "kill feature",
+        "kill feature for 30m",
+        "kill all x",
+        "launch all",
+        "kill robot x",
+        "switch",
+        "switch haiku",
+        "use p",
+        "use p x",
+        "open target",
+        "rollback",
+    ],
 )
 def test_what_is_no_order_is_none(typed: str) -> None:
     assert parse(typed) is None

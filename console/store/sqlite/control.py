@@ -7,11 +7,11 @@ import os
 import sqlite3
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from console.core.audit import FIRST_HASH, AuditRow
-from console.core.control import ControlRow, next_version
-from console.errors import ActConflict, StoreError
+from console.core.control import ControlRow, ControlState, merge, missing_texts, next_version
+from console.errors import ActConflict, StoreError, VersionChanged
 from console.store.bell import ring
 from console.store.sqlite.connect import BY_HAND, FILE_ERRORS, reading, refuse_newer, store_error, transaction
 from console.store.sqlite.schema import SCHEMAS, ForeignFile, open_current
@@ -33,6 +33,29 @@ def read_control(path: Path, *, busy_s: float = 0.05) -> list[ControlRow]:
         return [ControlRow(*row) for row in connection.execute(f"SELECT {_CONTROL_COLUMNS} FROM control")]
 
 
+def completed(path: Path, state: ControlState, *, busy_s: float = 0.05) -> ControlState:
+    """The state with the registered prompt texts that its pointers name. Those that cannot be read are left out: they must not
+    keep a kill from working. Never raises StoreError."""
+    missing = missing_texts(state)
+    if not missing:
+        return state
+    try:
+        with reading(path, busy_s=busy_s) as connection:
+            query = f"SELECT hash, text FROM prompt_version WHERE hash IN ({', '.join('?' * len(missing))})"
+            texts = {digest: text for digest, text in connection.execute(query, sorted(missing)) if isinstance(text, str)}
+    except StoreError:
+        return state
+    return merge(state, (), texts)
+
+
+def read_registered(path: Path) -> list[PromptRow]:
+    """Every prompt version that was ever made current, by name and number. Raises StoreError."""
+    with reading(path, busy_s=1.0) as connection:
+        _check_ours(connection, path)
+        rows = connection.execute("SELECT name, version, hash, text FROM prompt_version").fetchall()
+    return sorted(PromptRow(name, int(version), digest, text) for name, version, digest, text in rows)
+
+
 def read_audit(path: Path, *, last: int | None = None) -> list[AuditRow]:
     """The audit rows, oldest first; the newest `last` of them when given. Raises StoreError."""
     with reading(path, busy_s=1.0) as connection:
@@ -49,6 +72,15 @@ def _check_ours(connection: sqlite3.Connection, path: Path) -> None:
     if application_id != schema.application_id:
         raise ForeignFile(f"{path}: not a control database of this console")
     refuse_newer(path, version, schema.version)
+
+
+class PromptRow(NamedTuple):
+    """A registered prompt version: the sha256 of its file, and the file's text."""
+
+    name: str
+    version: int
+    hash: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +100,8 @@ class Change:
     seen_version: int | None
     floor: int
     """A version that some process already runs with: the new one is higher, also when the file was made anew."""
+    registers: tuple[PromptRow, ...] = ()
+    """Prompt versions that are written down with the act. One that is registered with another text refuses the act."""
 
 
 @contextmanager
@@ -123,7 +157,23 @@ def _apply(connection: sqlite3.Connection, change: Change) -> ControlRow:
         (row.key, row.value, row.version, row.actor, row.reason, row.at, row.expires_at, row.hash),
     )
     _append_audit(connection, change, row, None if before is None else ControlRow(*before))
+    for prompt in change.registers:
+        _register(connection, prompt)
     return row
+
+
+def _register(connection: sqlite3.Connection, prompt: PromptRow) -> None:
+    """Writes a prompt version down once and for all."""
+    known = connection.execute(
+        "SELECT hash FROM prompt_version WHERE name = ? AND version = ?", (prompt.name, str(prompt.version))
+    ).fetchone()
+    if known is not None and known != (prompt.hash,):
+        raise VersionChanged(
+            f"{prompt.name} v{prompt.version} was registered with another text: put the file back, or make a new version of it"
+        )
+    if known is None:
+        values = (prompt.name, str(prompt.version), prompt.hash, prompt.text)
+        connection.execute("INSERT INTO prompt_version (name, version, hash, text) VALUES (?, ?, ?, ?)", values)
 
 
 def _append_audit(connection: sqlite3.Connection, change: Change, row: ControlRow, before: ControlRow | None) -> None:

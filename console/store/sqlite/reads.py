@@ -85,13 +85,24 @@ class ProcessRow(NamedTuple):
     state: str
 
 
+MAX_STATE: Final = 262_144
+"""Characters of a heartbeat's state that are read: what is longer was not written by us."""
+
+
 def processes(connection: sqlite3.Connection, since_us: int) -> list[ProcessRow]:
-    """The processes with a heartbeat since then, newest start first."""
+    """The processes with a heartbeat since then, newest start first. A state that is no text, or too long, reads as "{}"."""
     query = (
         "SELECT id, pid, host, service, started_at, at, ended_at, control_version, control_source, queue_depth, dropped, "
-        "note, state FROM process WHERE at >= ? ORDER BY started_at DESC LIMIT 1000"
+        "note, CASE WHEN typeof(state) = 'text' AND length(state) <= ? THEN state ELSE '{}' END "
+        "FROM process WHERE at >= ? ORDER BY started_at DESC LIMIT 1000"
     )
-    return [ProcessRow(*row) for row in connection.execute(query, (since_us,))]
+    return [ProcessRow(*row) for row in connection.execute(query, (MAX_STATE, since_us))]
+
+
+def lives(connection: sqlite3.Connection, since_us: int) -> dict[str, tuple[int, int, int | None]]:
+    """When each process that was heard of since then started, was last heard, and ended, by id."""
+    query = "SELECT id, started_at, at, ended_at FROM process WHERE at >= ? ORDER BY started_at DESC LIMIT 1000"
+    return {name: (started, at, ended) for name, started, at, ended in connection.execute(query, (since_us,))}
 
 
 class SeriesSums(NamedTuple):
@@ -128,17 +139,23 @@ def series_sums(connection: sqlite3.Connection, tier_s: int, since_s: int, until
 def latencies(
     connection: sqlite3.Connection, tier_s: int, since_s: int
 ) -> tuple[Mapping[str, Counter[int]], Mapping[str, Counter[int]]]:
-    """Whole-answer latency buckets of answered calls by feature and by target."""
+    """Whole-answer latency buckets of answered calls by feature and by target.
+
+    A call that came to a target as a fallback has the time of the targets before it in its latency: it counts for its target
+    only where the target served nothing else.
+    """
     by_feature: dict[str, Counter[int]] = defaultdict(Counter)
-    by_target: dict[str, Counter[int]] = defaultdict(Counter)
+    first: dict[str, Counter[int]] = defaultdict(Counter)
+    later: dict[str, Counter[int]] = defaultdict(Counter)
     query = (
-        "SELECT s.feature, s.target, r.bucket, sum(r.count) FROM latency_rollup r JOIN series s ON s.id = r.series "
-        "WHERE r.tier = ? AND r.start >= ? AND r.kind = 'total' AND s.outcome = 'ok' GROUP BY s.feature, s.target, r.bucket"
+        "SELECT s.feature, s.target, s.served_by, r.bucket, sum(r.count) FROM latency_rollup r "
+        "JOIN series s ON s.id = r.series WHERE r.tier = ? AND r.start >= ? AND r.kind = 'total' AND s.outcome = 'ok' "
+        "GROUP BY s.feature, s.target, s.served_by, r.bucket"
     )
-    for feature, target, bucket, count in connection.execute(query, (tier_s, since_s)):
+    for feature, target, served_by, bucket, count in connection.execute(query, (tier_s, since_s)):
         by_feature[feature][bucket] += count
-        by_target[target][bucket] += count
-    return by_feature, by_target
+        (later if served_by == "fallback" else first)[target][bucket] += count
+    return by_feature, {**later, **first}
 
 
 def attempts(connection: sqlite3.Connection, tier_s: int, since_s: int) -> dict[tuple[str, str, str], Counter[str]]:
@@ -196,7 +213,8 @@ class Touched(NamedTuple):
 
     calls: int
     all_calls: int
-    customers: int
+    customers: int | None
+    """None when it cannot be told: a prompt's, when its features send others as well."""
 
 
 CUSTOMER_STEP_S: Final = 60
@@ -214,6 +232,8 @@ def touched(connection: sqlite3.Connection, since_s: int, kind: str, name: str) 
         "SELECT coalesce(sum(calls), 0) FROM call_rollup WHERE tier = 10 AND start >= ?", (since_s,)
     ).fetchone()
     where, names = _matching(connection, kind, name)
+    if kind == "prompt":
+        return _touched_by_prompt(connection, since_s, name, all_calls)
     customer_calls, customers = connection.execute(
         "SELECT coalesce(sum(s.calls), 0), count(DISTINCT s.customer) FROM customer_rollup s "
         f"WHERE s.tier = 60 AND s.start >= ? {where}",
@@ -227,6 +247,56 @@ def touched(connection: sqlite3.Connection, since_s: int, kind: str, name: str) 
         (since_s, *names),
     ).fetchone()
     return Touched(calls, all_calls, customers)
+
+
+def _touched_by_prompt(connection: sqlite3.Connection, since_s: int, name: str, all_calls: int) -> Touched:
+    """Customers are not kept by prompt: they are the features', as long as these send no other prompt."""
+    features: dict[str, list[int]] = {}
+    query = (
+        "SELECT s.feature, s.prompt, sum(r.calls) FROM call_rollup r JOIN series s ON s.id = r.series "
+        "WHERE r.tier = 10 AND r.start >= ? GROUP BY s.feature, s.prompt"
+    )
+    for feature, prompt, calls in connection.execute(query, (since_s,)):
+        own_and_other = features.setdefault(feature, [0, 0])
+        own_and_other[prompt != name] += calls
+    sending = {feature: calls for feature, calls in features.items() if calls[0]}
+    customers = None
+    if not any(other for _, other in sending.values()):
+        named = ", ".join("?" * len(sending))
+        (customers,) = connection.execute(
+            f"SELECT count(DISTINCT customer) FROM customer_rollup WHERE tier = 60 AND start >= ? AND feature IN ({named})",
+            (since_s // CUSTOMER_STEP_S * CUSTOMER_STEP_S, *sending),
+        ).fetchone()
+    return Touched(sum(own for own, _ in sending.values()), all_calls, customers)
+
+
+def served(connection: sqlite3.Connection, since_s: int, until_s: int, *, target: str, feature: str | None) -> int:
+    """Calls, of a feature or of all, that a target answered from `since_s` to before `until_s`, both multiples of ten."""
+    where, names = ("", ()) if feature is None else ("AND s.feature = ?", (feature,))
+    query = (
+        "SELECT coalesce(sum(r.calls), 0) FROM call_rollup r JOIN series s ON s.id = r.series "
+        f"WHERE r.tier = 10 AND r.start >= ? AND r.start < ? AND s.outcome = 'ok' AND s.target = ? {where}"
+    )
+    (calls,) = connection.execute(query, (since_s, until_s, target, *names)).fetchone()
+    return int(calls)
+
+
+def sent(connection: sqlite3.Connection, since_s: int, until_s: int, *, target: str) -> int:
+    """Attempts that went to a target from `since_s` to before `until_s`, both multiples of ten."""
+    query = "SELECT coalesce(sum(count), 0) FROM attempt_rollup WHERE tier = 10 AND start >= ? AND start < ? AND target = ?"
+    (attempts,) = connection.execute(query, (since_s, until_s, target)).fetchone()
+    return int(attempts)
+
+
+def prompted(connection: sqlite3.Connection, since_s: int, until_s: int, *, prompt: str, version: int | None) -> int:
+    """Calls that reached the API with a prompt, and with one version of it, from `since_s` to before `until_s`."""
+    where, names = ("", ()) if version is None else ("AND s.prompt_version IN (?, ?)", (str(version), f"v{version}"))
+    query = (
+        "SELECT coalesce(sum(r.calls), 0) FROM call_rollup r JOIN series s ON s.id = r.series WHERE r.tier = 10 "
+        f"AND r.start >= ? AND r.start < ? AND s.outcome NOT IN ('blocked', 'degraded') AND s.prompt = ? {where}"
+    )
+    (calls,) = connection.execute(query, (since_s, until_s, prompt, *names)).fetchone()
+    return int(calls)
 
 
 def reached(connection: sqlite3.Connection, since_s: int, until_s: int, kind: str, name: str) -> int:
@@ -253,7 +323,7 @@ def _matching(connection: sqlite3.Connection, kind: str, name: str) -> tuple[str
         asked = [target for (target,) in connection.execute("SELECT DISTINCT target FROM series")]
         names = tuple(target for target in asked if name in (target, base_model(target)))
         return f"AND s.target IN ({', '.join('?' * len(names))})", names
-    if kind in ("feature", "customer"):
+    if kind in ("feature", "customer", "target"):
         return f"AND s.{kind} = ?", (name,)
     return "", ()
 

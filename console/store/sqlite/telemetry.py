@@ -312,7 +312,7 @@ def _raw_rows(calls: Iterable[CallEnd], process: str) -> tuple[list[tuple[object
         attempt_rows.extend(
             (
                 uuid7(attempt.started_us, secrets.randbits(74)), id_, attempt.started_us, attempt.target,
-                attempt.model_served or attempt.facts.model, provider_of(attempt.host), attempt.status, attempt.error,
+                attempt.model, provider_of(attempt.host), attempt.status, attempt.error,
                 attempt.duration_us, attempt.request_id,
             )
             for attempt in call.attempts

@@ -9,28 +9,28 @@ from console.core.text import block, line
 from console.tui import words
 from console.tui.cells import Row, row, wrapped
 from console.tui.order import state_of
+from console.tui.panes import failover, targets
 from console.tui.panes.features import killed_words, served_words
+from console.tui.things import feature_named, target_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from console.ops.views import ChangeView, FeatureView, StatusView, TargetView
+    from console.ops.views import ChangeView, FeatureView, StatusView, TimelineView
+    from console.tui.things import Thing
 
 _LABEL = 16
 
 
-def rows_for(view: StatusView, pane: str, feature: str | None, index: int) -> tuple[str, Callable[[int], list[Row]]] | None:
-    """(title, rows for a width) for the row under the cursor; None for a pane without rows to open."""
-    if pane == "features":
-        found = next((each for each in view.features if each.feature == feature), None)
-        return None if found is None else (f"Feature {found.feature}", partial(_feature, found))
-    if pane == "failover" and view.targets:
-        target = view.targets[min(index, len(view.targets) - 1)]
-        return f"Target {target.target}", partial(_target, target)
-    if pane == "changes" and view.changes:
-        change = view.changes[min(index, len(view.changes) - 1)]
-        return "Change", partial(_change, change, view.at)
-    return None
+def page_of(view: StatusView, thing: Thing | None) -> tuple[str, Callable[[int], list[Row]]] | None:
+    """(title, rows for a width) of a feature or a target; None for anything else."""
+    if thing is None:
+        return None
+    feature = feature_named(view, thing.name) if thing.kind == "feature" else None
+    if feature is not None:
+        return f"Feature {feature.feature}", partial(_feature, feature, view.at)
+    target = target_named(view, thing.name) if thing.kind == "target" else None
+    return (f"Target {target.target}", partial(targets.detail, target, view.at)) if target is not None else None
 
 
 def _pairs(pairs: Sequence[tuple[str, object]], width: int) -> list[Row]:
@@ -42,7 +42,7 @@ def _pairs(pairs: Sequence[tuple[str, object]], width: int) -> list[Row]:
     return rows
 
 
-def _feature(feature: FeatureView, width: int) -> list[Row]:
+def _feature(feature: FeatureView, now_us: int, width: int) -> list[Row]:
     killed = feature.killed
     pairs: list[tuple[str, object]] = [
         ("state", state_of(feature)),
@@ -53,6 +53,8 @@ def _feature(feature: FeatureView, width: int) -> list[Row]:
         ("served by", served_words(feature)),
         ("", ", ".join(f"{name} {calls:,}" for name, calls in feature.served_by)),
         ("target", feature.target or words.NONE),
+        ("chain", words.chain(feature.chain) if feature.chain else "the application decides"),
+        *_elsewhere(feature, now_us),
         ("prompt", f"{feature.prompt.name} {feature.prompt.version}" if feature.prompt else words.NONE),
         ("tokens", f"{feature.input_tokens:,} in, {feature.output_tokens:,} out"),
         ("cost today", words.money(feature.cost_today_usd)),
@@ -69,22 +71,26 @@ def _feature(feature: FeatureView, width: int) -> list[Row]:
     return _pairs(pairs, width)
 
 
-def _target(target: TargetView, width: int) -> list[Row]:
-    breakers = ", ".join(f"{state} in {number}" for state, number in target.breakers or ()) or "– (none in this version)"
-    pairs: list[tuple[str, object]] = [
-        ("model", target.model),
-        ("provider", target.provider),
-        ("calls", f"{target.calls_5m:,} in five minutes"),
-        ("errors", words.rate(target.error_rate)),
-        ("p95", words.latency(target.p95_ms)),
-        ("breakers", breakers),
-    ]
-    return _pairs(pairs, width)
+def _elsewhere(feature: FeatureView, now_us: int) -> list[tuple[str, object]]:
+    """Why it is not where its configured chain begins."""
+    pairs: list[tuple[str, object]] = []
+    if feature.route is not None:
+        pairs += [("route", words.chain(feature.route.targets)), ("", failover.route_words(feature, now_us))]
+    fallback = feature.fallback
+    if fallback is not None:
+        since = f"since {words.clock(fallback.since)} ({words.ago(fallback.since, now_us)})" if fallback.since else ""
+        pairs.append(("fallback", f"{line(fallback.target, 60)} instead of {line(fallback.first, 60)} {since}".rstrip()))
+        pairs.append(("", fallback.reason))
+    return pairs
 
 
-def _change(change: ChangeView, now_us: int, width: int) -> list[Row]:
+def change(change: ChangeView, now_us: int, width: int) -> list[Row]:
+    """One act, whole: the reason with its lines."""
     pairs: list[tuple[str, object]] = [
         ("act", f"{change.act} {change.subject}" + (" (undone)" if change.is_undone else "")),
+        ("from", line(change.before or words.NONE)),
+        ("to", line(change.after or words.NONE)),
+        ("ends", words.clock(change.expires_at) if change.expires_at is not None else "when it is taken back"),
         ("by", change.actor),
         ("at", f"{words.clock(change.at)}, {words.ago(change.at, now_us)} ago"),
         ("version", change.version),
@@ -92,4 +98,16 @@ def _change(change: ChangeView, now_us: int, width: int) -> list[Row]:
     ]
     reason = block(change.reason, lines=50) if change.reason else words.NONE
     pairs += [("reason" if number == 0 else "", part) for number, part in enumerate(reason.split("\n"))]
+    return _pairs(pairs, width)
+
+
+def entry(entry: TimelineView, now_us: int, width: int) -> list[Row]:
+    """One line of the timeline that is no act, whole."""
+    pairs: list[tuple[str, object]] = [
+        ("what", entry.kind),
+        ("at", f"{words.clock(entry.at)}, {words.ago(entry.at, now_us)} ago"),
+        ("who", entry.actor or words.NONE),
+        ("text", entry.text),
+        ("reason", entry.reason or words.NONE),
+    ]
     return _pairs(pairs, width)

@@ -6,19 +6,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from console.core.switches import ALL, Scope, Switch
+from console.core.switches import ALL
 from console.tui import words
 from console.tui.cells import Cells, Row, row
 from console.tui.order import ERROR_CRIT, ERROR_WARN, State, state_of
+from console.tui.things import EVERYTHING, Thing, engaged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from console.core.switches import Switch
     from console.ops.views import FeatureView, StatusView
     from console.tui.cells import Align, Role
-
-ALL_ROW: Final = ""
-"""Stands for the row of all features where a feature's name is expected."""
 
 GLYPH: Final[dict[State, str]] = {"OFF": "■", "CRIT": "▲", "WARN": "▲", "OK": "●", "IDLE": "○"}
 ROLE: Final[dict[State, Role]] = {"OFF": "off", "CRIT": "crit", "WARN": "warn", "OK": "", "IDLE": "dim"}
@@ -129,14 +128,31 @@ def _cell_role(column: _Column, feature: FeatureView, role: Role) -> Role:
 
 
 def served_words(feature: FeatureView) -> str:
-    """Who answers, or why nobody does."""
+    """Who answers, in brackets why it is not the first of the chain; or why nobody does."""
     if feature.killed is not None:
         blocked = f", {feature.blocked_5m:,} blocked" if feature.blocked_5m else ""
         return killed_words(feature.killed) + blocked
+    target = feature.target
+    if feature.fallback is not None:
+        target = feature.fallback.target
+    elif feature.route is not None:  # the five minutes of `target` still hold what was before the switch
+        target = next(iter(feature.route.targets), target)
+    target = target or (feature.served_by[0][0] if feature.served_by else words.NONE)
+    marks = list(_marks(feature))
+    return f"{target} ({', '.join(marks)})" if marks else target
+
+
+def _marks(feature: FeatureView) -> Iterator[str]:
+    """ "fallback", "switched", "degraded 12%": what differs from the first target of the configured chain."""
     total = sum(calls for _, calls in feature.served_by)
-    others = [f"{name} {calls / total:.0%}" for name, calls in feature.served_by if name != "primary" and calls and total]
-    target = feature.target or (feature.served_by[0][0] if feature.served_by else words.NONE)
-    return f"{target} ({', '.join(others)})" if others else target
+    shares = {name: calls / total for name, calls in feature.served_by if name != "primary" and calls and total}
+    if feature.route is not None:
+        yield "switched"
+    if feature.fallback is not None and "fallback" not in shares:
+        yield "fallback"
+    for name, share in shares.items():
+        if share >= 0.005:
+            yield name if share >= 0.995 else f"{name} {share:.0%}"
 
 
 def killed_words(switch: Switch) -> str:
@@ -146,12 +162,6 @@ def killed_words(switch: Switch) -> str:
     what = "" if switch.scope.kind == "feature" else f" ({switch.scope})"
     until = f" until {words.clock(switch.expires_at)}" if switch.expires_at is not None else ""
     return f"killed by {switch.actor or '?'}{what}{until}"
-
-
-def engaged(view: StatusView, scope: Scope) -> Switch | None:
-    """The switch that is engaged on exactly this scope, the stored one before a break-glass file."""
-    found = [switch for switch in view.switches if switch.scope == scope]
-    return min(found, key=lambda switch: switch.source != "control", default=None)
 
 
 def pane(view: StatusView, ordered: Sequence[FeatureView], width: int, *, is_filtered: bool = False) -> list[Row]:
@@ -181,3 +191,9 @@ def _widths(width: int) -> tuple[int, int]:
     left = width - _GLYPH_CELLS - 1 - _STATE - 1 - sum(column.width + 1 for column in columns_for(width))
     name = min(max(left - _SERVED[0], _NAME[0]), _NAME[1])
     return name, max(left - name, 0)
+
+
+def rows_of(ordered: Sequence[FeatureView], *, is_filtered: bool = False) -> list[Thing]:
+    """What the rows below the head stand for."""
+    first = [] if is_filtered else [EVERYTHING]
+    return [*first, *(Thing("feature", feature.feature) for feature in ordered)]

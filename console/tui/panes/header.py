@@ -105,7 +105,7 @@ def banner(view: StatusView | None, limit: int, *, trouble: str = "") -> list[Ro
     """What is wrong, worst first, at most `limit` lines; a line for what did not fit."""
     lines = [row((f" ▲ {trouble}", "crit"))] if trouble else []
     if view is not None:
-        lines += [*_switch_lines(view), *_file_lines(view), *_process_lines(view)]
+        lines += [*_switch_lines(view), *_file_lines(view), *_prompt_lines(view), *_process_lines(view)]
     if len(lines) > limit:
         hidden = len(lines) - limit + 1
         lines = [*lines[: limit - 1], row((f" ▲ and {hidden} more: press : and type processes", "warn"))]
@@ -139,6 +139,10 @@ def _file_lines(view: StatusView) -> list[Row]:
     if view.telemetry_problem is not None:
         lines.append(row((f" ▲ TELEMETRY {line(view.telemetry_problem, 160)}; acts work without it", "warn")))
     return lines
+
+
+def _prompt_lines(view: StatusView) -> list[Row]:
+    return [row((f" ▲ PROMPT {line(alarm, 160)}", "crit")) for alarm in view.prompt_alarms]
 
 
 def _process_lines(view: StatusView) -> list[Row]:
@@ -182,7 +186,7 @@ def _columns(values: Sequence[object], role: Role) -> Row:
 
 
 def process_rows(view: StatusView, width: int) -> list[Row]:
-    """Every process and every switch, for the page that lists them: the banner has no space for more than a few."""
+    """Every process, switch and alarm, for the page that lists them: the banner has no space for more than a few."""
     rows = [_columns(["service", "host", "pid", "state", "control", "source", "beat", "queue", "dropped"], "dim")]
     for process in view.processes:
         is_late = process.state == "live" and process.control_version != view.control.version
@@ -197,4 +201,6 @@ def process_rows(view: StatusView, width: int) -> list[Row]:
         rows.append(row(("no process was ever seen", "dim")))
     for switch in view.switches:
         rows += [row((part, "off")) for part in wrapped(f"■ {switch_words(switch)}", width)]
+    for alarm in view.prompt_alarms:
+        rows += [row((part, "crit")) for part in wrapped(f"▲ PROMPT {line(alarm, 300)}", width)]
     return rows

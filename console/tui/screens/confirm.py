@@ -1,5 +1,8 @@
 """The dialog before and after an act: what it would do and to whom, the answer, and what then happened.
 
+A switch without a target begins with a choice among the targets; choosing does nothing yet. A change of a prompt shows its
+differences, in what space the question leaves.
+
 Nothing here acts by accident. Narrow acts want `y`, wide ones their word typed and Enter; the key that opened a state
 does nothing in it until another was pressed; no key counts for 300 ms; one answer is one act. Success is said only
 after processes were seen to follow.
@@ -14,13 +17,16 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from textual.screen import ModalScreen
 
-from console.core.text import line
+from console.core.text import SafeText, line
 from console.errors import ActConflict, ConsoleError
 from console.ops.views import Order
 from console.tui import words
 from console.tui.acting import DONE_WORDS
 from console.tui.cells import Row, row, wrapped
 from console.tui.guard import Guard
+from console.tui.panes import prompts, targets
+from console.tui.screens.page import diff_rows
+from console.tui.things import target_named
 from console.tui.widgets.entry import Entry
 from console.tui.widgets.lines import LineView
 
@@ -28,12 +34,12 @@ if TYPE_CHECKING:
     from textual import events
     from textual.app import ComposeResult
 
-    from console.ops.views import Acknowledgement, Applied, Preview
+    from console.ops.views import Acknowledgement, Applied, Preview, StatusView
     from console.tui.acting import Acting
 
-State = Literal["looking", "refused", "asking", "typing", "acting", "done"]
-"""looking: the preview is being made; refused: it could not be; typing: in the reason; acting: being written; done:
-written."""
+State = Literal["looking", "refused", "choosing", "asking", "typing", "acting", "done"]
+"""looking: the preview is being made; refused: it could not be; choosing: where to switch to; typing: in the reason; acting:
+being written; done: written."""
 
 _QUICK_S: Final = 0.05
 _SLOW_S: Final = 1.0
@@ -53,8 +59,17 @@ class Outcome:
 class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
     """One order from preview to result. Dismissed with None when nothing was done."""
 
-    def __init__(self, order: Order, acts: Acting, *, opener: str | None) -> None:
+    def __init__(self, order: Order, acts: Acting, *, opener: str | None, view: StatusView | None = None) -> None:
+        """`view` is what the screen below shows: how the targets of a choice do."""
         super().__init__()
+        self._view = view
+        self._choices: list[tuple[str, Order]] = []
+        self._at = 0
+        self._diff: SafeText | None = None
+        self._diff_rows: tuple[int, list[Row]] = (0, [])
+        self._diff_top = 0
+        self._diff_page = 1
+        self._chosen = ""
         self._pane = LineView(id="dialog")
         self._order = order
         self._acts = acts
@@ -96,17 +111,51 @@ class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
 
     async def _look(self, opener: str | None = None) -> None:
         """Make the preview; a refusal is shown instead."""
+        is_choice = self._order.act == "switch" and not self._order.targets
         try:
-            self._preview = await self._acts.preview(self._order)
+            # what the way back to the chain would do tells the choices, what holds now, and whether there is a way back
+            self._preview = await self._acts.preview(Order("auto", self._order.scope) if is_choice else self._order)
+            self._diff = await self._acts.differences(self._preview) if self._preview.diff is not None else None
         except ConsoleError as error:
             self._trouble = str(line(error, 400))
         except Exception as error:  # noqa: BLE001 - a dialog that dies leaves the engineer without an answer
             self._trouble = f"the preview failed ({type(error).__name__})"
-        if self._preview is None:
+        preview = self._preview
+        if preview is None:
             self._enter("refused", self._opener(opener))
             return
-        self._pane.set_class(self._preview.is_wide, "-wide-act")
+        if is_choice:
+            self._offer(preview)
+            return
+        self._pane.set_class(preview.is_wide, "-wide-act")
         self._enter("asking", self._opener(opener))
+        if preview.order.prompt is not None:
+            await self._look_up(preview.order.prompt)
+
+    def _offer(self, preview: Preview) -> None:
+        """Show where it can be switched to; with nothing to choose, say so."""
+        scope = self._order.scope
+        self._choices = [(target, Order("switch", scope, targets=(target,))) for target in preview.choices]
+        if not preview.is_already_so:
+            self._choices.append(("", preview.order))
+        if not self._choices:
+            self._preview = None
+            self._trouble = "there is no other target to switch to: console.yaml names none under `targets:`"
+            self._enter("refused", self._opener(None))
+            return
+        self._enter("choosing", self._opener(None))
+
+    async def _look_up(self, name: str) -> None:
+        """Who made the present version current: shown when it is known, waited for by nobody."""
+        try:
+            status = await self._acts.prompt(name)
+        except Exception:  # noqa: BLE001 - the question stands without it
+            return
+        if status is not None:
+            self._chosen = (
+                f"now {prompts.chosen_words(status, time.time_ns() // 1000 if self._view is None else self._view.at)}"
+            )
+            self._draw()
 
     def _opener(self, opener: str | None) -> str | None:
         return opener or self._guard.opener
@@ -140,6 +189,8 @@ class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
         before, self._preview = self._preview, None
         try:
             self._preview = await self._acts.preview(self._order)
+            self._diff = await self._acts.differences(self._preview) if self._preview.diff is not None else None
+            self._diff_rows = (0, [])
         except Exception as error:  # noqa: BLE001 - then the old preview stays: applying it is refused by its version
             self._trouble += f" (no new preview: {type(error).__name__})"
             self._preview = before
@@ -175,6 +226,8 @@ class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
             return
         if self._state == "refused":
             self._close(None)
+        elif self._state == "choosing":
+            self._key_in_choice(event.key)
         elif self._state == "typing":
             self._key_in_reason(event)
         elif self._state == "asking":
@@ -189,6 +242,47 @@ class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
             self._reason.insert(event.text)
             self._draw()
 
+    def _key_in_choice(self, key: str) -> None:
+        """A digit chooses at once, j and k move, enter takes; anything else cancels."""
+        steps = {"j": 1, "down": 1, "k": -1, "up": -1, "tab": 1, "shift+tab": -1}
+        if key in steps:
+            self._at = min(max(self._at + steps[key], 0), len(self._choices) - 1)
+            self._draw()
+        elif key == "enter":
+            self._choose(self._at, key)
+        elif len(key) == 1 and key in "0123456789":
+            number = next((at for at, (_, digit) in enumerate(self._numbered()) if digit == key), None)
+            if number is not None:
+                self._choose(number, key)
+        else:
+            self._close(None)
+
+    def _numbered(self) -> list[tuple[str, str]]:
+        """(target, its digit or nothing); 0 is the way back to the chain."""
+        return [
+            (target, "0" if not target else str(number) if number < 10 else "")
+            for number, (target, _) in enumerate(self._choices, start=1)
+        ]
+
+    def _choose(self, at: int, opener: str) -> None:
+        """The usual question, for what was chosen."""
+        self._order = self._choices[at][1]
+        self._preview = None
+        self._enter("looking", opener)
+        self.run_worker(self._look(opener), name="preview", exclusive=True)
+
+    def _scroll(self, key: str) -> bool:
+        """Move through the differences; whether the key means that."""
+        if self._diff is None:
+            return False
+        page = max(self._diff_page - 1, 1)
+        steps = {"j": 1, "down": 1, "k": -1, "up": -1, "pagedown": page, "pageup": -page}
+        if key not in steps:
+            return False
+        self._diff_top = max(self._diff_top + steps[key], 0)
+        self._draw()
+        return True
+
     def _key_in_reason(self, event: events.Key) -> None:
         if event.key in {"enter", "tab", "escape", "shift+tab"}:
             self._enter("asking", event.key)
@@ -200,6 +294,8 @@ class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
         preview = self._preview
         if preview is None or event.key == "escape":
             self._close(None)
+        elif (not preview.is_wide or event.character is None) and self._scroll(event.key):
+            return
         elif event.key in {"tab", "shift+tab"} or (event.key == "r" and not preview.is_wide):
             self._state = "typing"
             self._guard = Guard(float("-inf"), None)  # writing harms nothing: every key counts at once
@@ -235,7 +331,9 @@ class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
         if key == "u" and applied.act != "undo":
             self._close(Outcome(next_order=Order("undo", change_id=applied.id)))
         elif key in {"escape", "enter", "q"}:
-            self._close(Outcome(said=f"{line(applied.subject, 60)}: {self._said(applied)}", applied=applied))
+            self._close(
+                Outcome(said=f"{line(applied.subject, 60).replace(':', ' ', 1)}: {self._said(applied)}", applied=applied)
+            )
 
     def _close(self, outcome: Outcome | None) -> None:
         """End the dialog; once, however many keys are still in the queue."""
@@ -258,18 +356,63 @@ class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
 
     def _rows(self, width: int) -> list[Row]:
         if self._state == "done" and self._applied is not None:
-            return [*self._result_rows(self._applied), *self._trouble_rows(width)]
+            return [*self._result_rows(self._applied, width), *self._trouble_rows(width)]
         if self._preview is None:
             said = row(("looking at what it would do…", "dim"))
             return [
                 *(self._trouble_rows(width) or [said]),
                 row(("any key goes back", "dim")) if self._state == "refused" else row(""),
             ]
-        return [
-            *self._trouble_rows(width),
-            *preview_rows(self._preview, width),
-            *self._answer_rows(self._preview, width),
-        ]
+        room = max(self.app.size.height - 2, 8)
+        if self._state == "choosing":
+            return self._choice_rows(self._preview, width, room)
+        top = [*self._trouble_rows(width), *preview_rows(self._preview, width, self._chosen)]
+        answer = self._answer_rows(self._preview, width)
+        room -= len(answer)
+        if self._diff is None:
+            return [*_cut(top, room), *answer]
+        top = _cut(top, room - 3)
+        return [*top, *self._difference_rows(self._diff, width, room - len(top)), *answer]
+
+    def _difference_rows(self, diff: SafeText, width: int, room: int) -> list[Row]:
+        """What changes in the text, as much as there is space for."""
+        if self._diff_rows[0] != width:
+            self._diff_rows = width, diff_rows(diff, width)
+        rows = self._diff_rows[1]
+        page = self._diff_page = max(room - 1, 1)
+        self._diff_top = min(self._diff_top, max(len(rows) - page, 0))
+        shown = rows[self._diff_top : self._diff_top + page]
+        said = f"lines {self._diff_top + 1} to {self._diff_top + len(shown)} of {len(rows)}"
+        keys: tuple[object, ...] = (("  j k PgDn PgUp", "key"), " scroll") if len(rows) > page else ()
+        return [row(("what changes in the text: ", "dim"), (said, "dim"), *keys), *shown]
+
+    def _choice_rows(self, preview: Preview, width: int, room: int) -> list[Row]:
+        """Where to: each target with how it does now."""
+        scope = preview.order.scope
+        name = "all features" if scope is None or not scope.name else line(scope.name, 60)
+        head = [row(("Where to?", "key"), (f"  Switch {name}", "bold")), row(f"now: {line(preview.before, 200)}"), row("")]
+        keys = row(
+            ("1-9", "key"), " or ", ("j k enter", "key"), " choose, nothing is done yet  ", ("any other key", "key"), " cancels"
+        )
+        page = max(room - len(head) - 2, 1)
+        top = min(max(self._at - page + 1, 0), max(len(self._choices) - page, 0))
+        body = [self._choice_row(at, target, digit) for at, (target, digit) in enumerate(self._numbered())]
+        return [*head, *body[top : top + page], row(""), keys]
+
+    def _choice_row(self, at: int, target: str, digit: str) -> Row:
+        mark = ("▶ " if at == self._at else "  ", "key")
+        if not target:
+            after = line(self._preview.after, 120) if self._preview is not None else ""
+            return row(mark, (f"{digit:1} ", "key"), ("back to the chain (auto)", "bold"), (f": {after}", "dim"))
+        view = self._view
+        known = target_named(view, target) if view is not None else None
+        if known is None or view is None:
+            return row(mark, (f"{digit:1} ", "key"), (line(target, 60), "bold"), ("  nothing is known about it yet", "dim"))
+        width = max(len(line(name, 24)) for name, _ in self._choices)
+        return (
+            *row(mark, (f"{digit:1} ", "key")),
+            *targets.short_row(known, view.at, max(self._pane.content_size.width - 4, 20), width),
+        )
 
     def _trouble_rows(self, width: int) -> list[Row]:
         return [row((part, "crit")) for part in wrapped(self._trouble, width)]
@@ -311,7 +454,7 @@ class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
         time_words = f", {words.duration(self._followed_ms / 1000)}" if self._followed_ms is not None else ""
         return f"{done}, {seen.following} of {words.plural(seen.live, 'process', 'processes')}{time_words}"
 
-    def _result_rows(self, applied: Applied) -> list[Row]:
+    def _result_rows(self, applied: Applied, width: int) -> list[Row]:
         seen = self._seen
         is_whole = seen is not None and seen.problem is None and (seen.is_complete or not seen.live)
         title = self._preview.title if self._preview is not None else applied.subject
@@ -322,7 +465,12 @@ class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
             rows.append(row(("written; reading back…", "dim")))
         else:
             rows.append(row((("● " if is_whole else "▲ ") + self._said(applied), "ok" if is_whole else "warn")))
-            rows.append(row("its calls a minute to the API: ", (_from_to(seen), "bold")))
+            aim = "up" if seen.expected == "up" else "down"
+            said = f"{line(seen.counted, 120)}, a minute (should go {aim}): "
+            if len(said) + 28 > width:
+                rows.append(row(said))
+                said = "  "
+            rows.append(row(said, (_from_to(seen), "bold")))
             rows += [row((f"▲ not yet: {_process(process)}", "warn")) for process in seen.laggards[:4]]
             if len(seen.laggards) > 4:
                 rows.append(row((f"  and {len(seen.laggards) - 4} more", "warn")))
@@ -342,9 +490,28 @@ def _from_to(seen: Acknowledgement) -> str:
     return f"{words.per_min(seen.calls_per_min_before)} before → {words.per_min(seen.calls_per_min_now)} now"
 
 
-def preview_rows(preview: Preview, width: int) -> list[Row]:
-    """From → to, whom it touches, and what to know first."""
-    rows = [row((preview.title, "bold")), row(f"{line(preview.before, 80)}  →  ", (preview.after, "bold"))]
+def _cut(rows: list[Row], room: int) -> list[Row]:
+    """At most `room` rows, the last of which says how many more there are: the question below must be seen."""
+    room = max(room, 2)
+    if len(rows) <= room:
+        return rows
+    return [*rows[: room - 1], row((f"… {len(rows) - room + 1} lines more", "dim"))]
+
+
+def preview_rows(preview: Preview, width: int, chosen: str = "") -> list[Row]:
+    """From → to, whom it touches, and what to know first. `chosen`: who made the present prompt version current."""
+    rows = [row((part, "bold")) for part in wrapped(line(preview.title), width)]
+    before, after = line(preview.before, 200), line(preview.after, 200)
+    if len(before) + len(after) + 5 <= width and "→" not in before + after:
+        rows.append(row(f"{before}  →  ", (after, "bold")))
+    else:  # a chain has arrows of its own
+        rows += [row(part) for part in wrapped(f"now:  {before}", width)]
+        rows += [row((part, "bold")) for part in wrapped(f"then: {after}", width)]
+    if preview.order.prompt is not None:
+        rows += [
+            row((part, "dim"))
+            for part in wrapped(line(chosen or "who made the present version current: looking…", 300), width)[:2]
+        ]
     touched = [
         f"{words.count(preview.calls_5m)} calls",
         f"{words.count(preview.customers_5m)} customers",

@@ -1,0 +1,50 @@
+"""When a stream is committed: the first content has come, and from there on nobody can take the answer back. Pure.
+
+Until then its bytes are held, and an error that the API sends in band is seen before the caller sees it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Final, Literal
+
+Look = Literal["held", "content", "error"]
+
+_CONTENT: Final = b"event: content_block_delta"
+_ENDS: Final = (b"event: content_block_stop", b"event: message_delta", b"event: message_stop")
+"""An answer without any text is an answer too."""
+_ERROR: Final = b"event: error"
+_LONGEST: Final = max(map(len, (_CONTENT, *_ENDS, _ERROR)))
+
+
+class Held:
+    """The first chunks of a stream, in order, until `take` answers anything but "held"."""
+
+    __slots__ = ("_tail", "chunks")
+
+    def __init__(self) -> None:
+        self.chunks: list[bytes] = []
+        self._tail = b""
+
+    def take(self, chunk: bytes) -> Look:
+        """Keeps the next chunk and says what has come: whichever of content and error came first."""
+        self.chunks.append(chunk)
+        data = self._tail + chunk if self._tail else chunk
+        self._tail = data[-_LONGEST:]
+        error, first = data.find(_ERROR), data.find(_CONTENT)
+        if first < 0 and (b"_stop" in data or b"message_d" in data):
+            first = min((at for at in map(data.find, _ENDS) if at >= 0), default=-1)
+        if error >= 0 and (first < 0 or error < first):
+            return "error"
+        return "held" if first < 0 else "content"
+
+    def error_type(self) -> str:
+        """The `error.type` of an error that came in band, "api_error" when it does not say."""
+        data = b"".join(self.chunks)
+        event = data[data.find(_ERROR) :].replace(b"\r\n", b"\n").split(b"\n\n")[0]
+        body = b"".join(line[5:] for line in event.split(b"\n") if line.startswith(b"data:"))
+        try:
+            kind = json.loads(body)["error"]["type"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return "api_error"
+        return kind if isinstance(kind, str) else "api_error"

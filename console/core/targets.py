@@ -1,0 +1,131 @@
+"""Targets, chains and limits as values: where a call can go, in which order, and how long each may take. Pure; no clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from console.core.breaker import BreakerPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from console.core.routes import Route
+
+PATCHABLE: Final = frozenset(
+    {"max_tokens", "thinking", "output_config", "speed", "temperature", "top_p", "top_k", "tool_choice", "service_tier"}
+)
+"""Parameters that a target may change: the SDK's own hop grammar (`BetaFallbackParam`), and those that one model accepts and
+another refuses with a 400."""
+
+KEY_OF_CLIENT: Final = "client"
+"""The `api_key` of a target with a `base_url` of its own that takes the key of the application's client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One place a call can go. `params` is applied to the application's request, never on top of another target's."""
+
+    name: str
+    model: str
+    provider: str = "anthropic"
+    base_url: str | None = None
+    """None: where the application's client sends."""
+    api_key: str | None = None
+    """A reference (env:NAME, file:PATH, client), never the secret. None: the client's own, which needs no `base_url`."""
+    params: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    is_configured: bool = True
+    """False for a model that was only named: by the application, or by an operator's route."""
+
+    @property
+    def account(self) -> tuple[str, str | None, str | None]:
+        """What answers alike to a wrong or exhausted key."""
+        return self.provider, self.base_url, self.api_key
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsPolicy:
+    """Seconds; None: no limit. `answer`: a whole plain answer; `first_token`: until a stream's first content; `silence`:
+    between two events of a stream."""
+
+    answer: float | None = None
+    first_token: float | None = None
+    silence: float | None = None
+
+
+CHAIN_LIMITS: Final = LimitsPolicy(answer=120.0, first_token=20.0, silence=15.0)
+"""Of a feature that has a chain and says nothing about limits: without any, a silent target would hold every call for the
+ten minutes of the SDK's own limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeaturePolicy:
+    """What a feature's configuration says about where its calls go. `chain` None: wherever the application sends them."""
+
+    chain: tuple[str, ...] | None = None
+    limits: LimitsPolicy = LimitsPolicy()
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """Everything that the configuration says about where calls go."""
+
+    targets: Mapping[str, Target] = field(default_factory=lambda: MappingProxyType({}))
+    default: FeaturePolicy = FeaturePolicy()
+    features: Mapping[str, FeaturePolicy] = field(default_factory=lambda: MappingProxyType({}))
+    breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
+
+    def policy_of(self, feature: str) -> FeaturePolicy:
+        """The feature's own policy, or the one that every feature inherits."""
+        return self.features.get(feature, self.default)
+
+    def target_named(self, name: str) -> Target | None:
+        """The target of that name, or a Claude model by its id on the application's own client; None for anything else."""
+        known = self.targets.get(name)
+        if known is None and name.startswith("claude-"):
+            return Target(name, name, is_configured=False)
+        return known
+
+    def chain_of(self, feature: str, route: Route | None) -> tuple[Target, ...] | None:
+        """The targets that a feature's calls try in order; None when nothing decides it and the application does.
+
+        A target that this process does not know is left out; a route of which none is known changes nothing.
+        """
+        if route is not None:
+            routed = self._known(route.targets)
+            if routed:
+                return routed
+        chain = self.policy_of(feature).chain
+        return self._known(chain) if chain is not None else None
+
+    def _known(self, names: tuple[str, ...]) -> tuple[Target, ...]:
+        found = (self.target_named(name) for name in names)
+        return tuple(target for target in found if target is not None)
+
+
+def patched(body: Mapping[str, Any], target: Target) -> Mapping[str, Any]:
+    """The body for a target: its model, and its parameters after the SDK's hop grammar. A value overrides, None takes the
+    parameter away (except `max_tokens`, which every request needs), `output_config` is merged one level deep and taken away
+    when nothing of it is left. The body itself is not changed, and returned as it is when nothing differs."""
+    changes: dict[str, Any] = {}
+    if body.get("model") != target.model:
+        changes["model"] = target.model
+    gone = set()
+    for name, value in target.params.items():
+        if value is None:
+            if name != "max_tokens" and name in body:
+                gone.add(name)
+        elif name == "output_config" and isinstance(value, dict):
+            own = body.get(name)
+            merged = {**(own if isinstance(own, dict) else {}), **value}
+            left = {key: part for key, part in merged.items() if part is not None}
+            if not left:
+                gone.add(name)
+            elif left != own:
+                changes[name] = left
+        elif body.get(name) != value:
+            changes[name] = value
+    if not changes and gone.isdisjoint(body):
+        return body
+    return {name: value for name, value in {**body, **changes}.items() if name not in gone}
