@@ -249,11 +249,9 @@ class _Course:
             if type(reply) is Answered and reply.is_unread_stream:
                 reply = yield Pull(self._by_us())
             if type(reply) is Stopped:
-                if self.attempts:  # paid for, and not made
-                    self._gate.give_back()
                 return self._stop(reply.switch)
             assert isinstance(reply, Answered | Committed | Failed)  # noqa: S101 -- the table in the module's docstring
-            self._count(reply)
+            self.attempts += not isinstance(reply, Failed) or reply.kind != NOT_SENT
             self._now_us = reply.at_us
             if not isinstance(reply, Failed) and (isinstance(reply, Committed) or reply.status < 400):
                 return self._serve(position, is_unread=isinstance(reply, Committed) or reply.is_unread)
@@ -282,13 +280,6 @@ class _Course:
         if move.then == "end":
             return self.given_up(), None
         return (Serve(position) if move.then == "serve" else None), pause_s
-
-    def _count(self, reply: Reply) -> None:
-        """Counts an attempt, if it was one."""
-        if not isinstance(reply, Failed) or reply.kind != NOT_SENT:
-            self.attempts += 1
-        elif self.attempts:
-            self._gate.give_back()
 
     def given_up(self) -> Verdict:
         """The end of a chain."""

@@ -220,6 +220,7 @@ class World:
             if self._is_too_late(call):
                 reply = Failed("timeout", self.now_us)
             call.attempts[-1].reply = reply
+            self.asked -= isinstance(reply, Failed) and reply.kind == NOT_SENT
             if _is_good(reply):
                 self.asked = self.begun = 0
         before = self._books_of(call)
@@ -331,7 +332,7 @@ class World:
         call.attempts.append(Attempt(target, self.now_us, send.limit_s))
         self.asked += 1
         hold(self.asked <= 1.2 * self.begun + 10, "I1", f"{self.asked} requests for {self.begun} calls")
-        hold(len(call.attempts) <= 3, "I1", "more than three attempts")
+        hold(len(_sent(call)) <= 3, "I1", "more than three attempts")
         hold(self._repeats(call) <= call.retries, "I1", "a target is asked again more often than the call may")
 
     def _judge_send(self, call: Call, target: Target, send: Send) -> None:
@@ -377,8 +378,7 @@ class World:
         if any(switch.scope.kind != "model" for _, switch in call.stopped):
             hold(isinstance(verdict, Refuse), "I12", "a stopped call is not refused")
         if isinstance(verdict, GiveUp):
-            sent = [done for done in call.attempts if not (isinstance(done.reply, Failed) and done.reply.kind == NOT_SENT)]
-            good = [n for n, done in enumerate(sent) if _says_why(done.reply)]
+            good = [n for n, done in enumerate(_sent(call)) if _says_why(done.reply)]
             if good:
                 hold(verdict.answer == good[-1], "B12", f"shown {verdict.answer}, the last answer that says why is {good[-1]}")
             elif verdict.answer is not None:
@@ -625,6 +625,11 @@ def _is_good(reply: Reply) -> bool:
 
 def _is_misfit(reply: Reply) -> bool:
     return isinstance(reply, Answered) and reply.status in (400, 422) and reply.is_changed
+
+
+def _sent(call: Call) -> list[Attempt]:
+    """Its attempts, without those that could not be made for want of a key."""
+    return [done for done in call.attempts if not (isinstance(done.reply, Failed) and done.reply.kind == NOT_SENT)]
 
 
 def _says_why(reply: Reply) -> bool:

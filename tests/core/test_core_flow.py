@@ -607,12 +607,6 @@ def test_i12_a_killed_fallback_leaves_the_real_failure(scene: Scene) -> None:
     assert scene.play((A, B), BUSY, kill("claude-b")).verdict == GiveUp(0, 0)
 
 
-def test_i12_a_killed_target_costs_no_retry(scene: Scene) -> None:
-    for _ in range(5):
-        scene.play((A, B, C), Answered(409), kill("claude-a"), kill("claude-b"), Failed("no_key"), retries=1)
-    assert scene.gate._budget.tokens == scene.gate._budget.CAPACITY
-
-
 # -- all are out -------------------------------------------------------------------------------------------------------
 
 
