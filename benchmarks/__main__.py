@@ -5,7 +5,7 @@ from __future__ import annotations
 import runpy
 import sys
 
-NAMES = ("call", "switch", "recording", "reading")
+NAMES = ("call", "failover", "switch", "recording", "reading")
 
 
 def main() -> None:

@@ -24,10 +24,14 @@ class Router:
 
     def __init__(self, routing: Routing) -> None:
         self._routing = routing
+        self._is_bare = routing.default.chain is None and all(policy.chain is None for policy in routing.features.values())
+        """No feature has a chain: then only an operator's route can decide anything."""
         self._plans: dict[str, tuple[ControlState, int | None, Plan | None]] = {}
 
     def plan(self, state: ControlState, feature: str) -> Plan | None:
         """Where the feature's calls go while `state` is in force; None: where the application sends them."""
+        if self._is_bare and not state.routes:
+            return None
         known = self._plans.get(feature)
         if known is not None and known[0] is state and (known[1] is None or now_us() < known[1]):
             return known[2]

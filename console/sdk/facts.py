@@ -38,7 +38,9 @@ def without_tags(request: APIRequest, *, omits_defaults: bool = True) -> tuple[A
             headers[name] = value
     if omits_defaults:
         headers.update(_OMITTED)
-    options = request.options.model_copy(update={"headers": headers})
+    # What `model_copy(update=...)` does besides costs 1 us more, on the path of every call.
+    options = request.options.__copy__()
+    vars(options)["headers"] = headers
     copy = APIRequest(
         options=options,
         cast_to=request.cast_to,

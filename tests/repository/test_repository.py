@@ -51,7 +51,20 @@ def test_nobody_loads_what_he_does_not_need(code: str, never: set[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["status"], ["kill", "a"], ["restore", "a"], ["undo"], ["audit", "verify"], ["db", "info"]]
+    "arguments",
+    [
+        ["status"],
+        ["kill", "a"],
+        ["restore", "a"],
+        ["undo"],
+        ["audit", "verify"],
+        ["db", "info"],
+        ["switch", "a", "claude-haiku-5-5"],
+        ["switch", "a", "--auto"],
+        ["target", "list"],
+        ["prompt", "list"],
+        ["prompt", "check"],
+    ],
 )
 def test_no_command_loads_the_sdk_or_the_screen(tmp_path: Path, arguments: list[str]) -> None:
     words = [*arguments, "--data", str(tmp_path)]
