@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import time
 from pathlib import Path
@@ -39,7 +40,7 @@ def demo(data: str | None, plain: bool, for_s: int) -> None:
     try:
         with Demo(None if data is None else Path(data).absolute()) as running:
             desk = Desk(load_settings(running.config, running.data))
-            say(f"simulated API at {running.url}; another terminal can act too: console status --data {running.data}")
+            say(f"simulated API at {running.url}; in another terminal: console --config {shlex.quote(str(running.config))}")
             if is_terminal() and not plain:
                 _wait_for_calls(desk)
                 code = run_screen(desk)

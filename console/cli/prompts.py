@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from console.cli import completing
-from console.cli.acting import act, expiring, reasoned, until_us
+from console.cli.acting import act, reasoned
 from console.cli.group import Group
 from console.cli.options import VersionNumber, common, desk_of
 from console.cli.output import clock, jsonable, number, say, say_json, say_whole, table, when
+from console.core.control import text_hash
 from console.ops.views import Order
 
 if TYPE_CHECKING:
@@ -59,16 +60,22 @@ def list_(ctx: click.Context, name: str | None, config: str | None, data: str | 
 @common
 @click.pass_context
 def show(ctx: click.Context, name: str, version: int | None, config: str | None, data: str | None, as_json: bool) -> None:
-    """The file of a version: front matter and text."""
+    """The file of a version: front matter and text. Of one whose file was edited or lost since it was made current, the
+    registered text: that is what is served."""
     desk = desk_of(ctx, config, data)
     status = _status(desk, name)
     wanted = version if version is not None else max(status.current or [one.version for one in status.versions])
-    text = desk.prompt_text(name, wanted)
+    text, source = desk.prompt_source(name, wanted)
+    known = next((one for one in status.versions if one.version == wanted), None)
     if as_json:
-        known = next((one for one in status.versions if one.version == wanted), None)
-        say_json({"name": name, "text": text, **(_version_json(known) if known is not None else {"version": wanted})})
-    else:
-        say_whole(text.rstrip("\n"))
+        view = _version_json(known) if known is not None else {"version": wanted}
+        say_json({**view, "name": name, "text": text, "source": source, "hash": text_hash(text)})
+        return
+    if source == "registered":
+        became = "is lost" if known is not None and known.file == "lost" else "was edited since"
+        served = ", which is served" if wanted in status.current else ""
+        say(f"the file {became}: this is the registered text{served}", err=True)
+    say_whole(text.rstrip("\n"))
 
 
 @prompt.command()
@@ -106,16 +113,15 @@ def new(ctx: click.Context, name: str, config: str | None, data: str | None, as_
 @_named
 @click.argument("version", type=VersionNumber(), metavar="N", shell_complete=completing.versions)
 @reasoned
-@expiring
 @common
 @click.pass_context
-def use(ctx: click.Context, name: str, version: int, reason: str | None, for_s: int | None, config: str | None,
-        data: str | None, as_json: bool) -> None:  # fmt: skip
+def use(ctx: click.Context, name: str, version: int, reason: str | None, config: str | None, data: str | None,
+        as_json: bool) -> None:  # fmt: skip
     """Serve version N of NAME to every call, from now on and whatever files are added later.
 
     Its text is registered: when the file is edited or lost afterwards, what was registered is served, and that is shown.
     """
-    order = Order("use", for_us=until_us(for_s), prompt=name, version=version)
+    order = Order("use", prompt=name, version=version)
     act(desk_of(ctx, config, data), order, reason, as_json=as_json)
 
 
@@ -123,16 +129,15 @@ def use(ctx: click.Context, name: str, version: int, reason: str | None, for_s: 
 @_named
 @click.argument("version", type=VersionNumber(), metavar="[N]", required=False, shell_complete=completing.versions)
 @reasoned
-@expiring
 @common
 @click.pass_context
-def rollback(ctx: click.Context, name: str, version: int | None, reason: str | None, for_s: int | None, config: str | None,
-             data: str | None, as_json: bool) -> None:  # fmt: skip
+def rollback(ctx: click.Context, name: str, version: int | None, reason: str | None, config: str | None, data: str | None,
+             as_json: bool) -> None:  # fmt: skip
     """Go back to the version of NAME that was served before the one now, or to version N.
 
     Goes by the registered text, also when the file was edited or lost. No conversation stays pinned to what it leaves.
     """
-    order = Order("rollback", for_us=until_us(for_s), prompt=name, version=version)
+    order = Order("rollback", prompt=name, version=version)
     act(desk_of(ctx, config, data), order, reason, as_json=as_json)
 
 
@@ -140,7 +145,8 @@ def rollback(ctx: click.Context, name: str, version: int | None, reason: str | N
 @common
 @click.pass_context
 def check(ctx: click.Context, config: str | None, data: str | None, as_json: bool) -> None:
-    """Check every prompt file. Exits 1 and lists every mistake as file:line:column."""
+    """Check every prompt file, and that none is lost whose version is served. Exits 1 and lists every mistake as
+    file:line:column."""
     desk = desk_of(ctx, config, data)
     mistakes = desk.prompt_mistakes()
     files = sum(len(desk.prompt_files(name)) for name in desk.names("prompt"))

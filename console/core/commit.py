@@ -10,20 +10,24 @@ from typing import Final, Literal
 
 Look = Literal["held", "content", "error"]
 
-_CONTENT: Final = b"event: content_block_delta"
-_ENDS: Final = (b"event: content_block_stop", b"event: message_delta", b"event: message_stop")
+_CONTENT: Final = b"content_block_delta"
+_ENDS: Final = (b"content_block_stop", b"message_delta", b"message_stop")
 """An answer without any text is an answer too."""
-_ERROR: Final = b"event: error"
-_LONGEST: Final = max(map(len, (_CONTENT, *_ENDS, _ERROR)))
+_ERRORS: Final = (b"event: error", b"event:error")
+"""The space after a field's colon is optional in SSE, and some servers leave it out."""
+_LONGEST: Final = max(map(len, (_CONTENT, *_ENDS, *_ERRORS)))
+MAX_HELD: Final = 1024 * 1024
+"""Bytes; a stream that has no content by then is given to the caller as it is."""
 
 
 class Held:
     """The first chunks of a stream, in order, until `take` answers anything but "held"."""
 
-    __slots__ = ("_tail", "chunks")
+    __slots__ = ("_size", "_tail", "chunks")
 
     def __init__(self) -> None:
         self.chunks: list[bytes] = []
+        self._size = 0
         self._tail = b""
 
     def take(self, chunk: bytes) -> Look:
@@ -31,17 +35,21 @@ class Held:
         self.chunks.append(chunk)
         data = self._tail + chunk if self._tail else chunk
         self._tail = data[-_LONGEST:]
-        error, first = data.find(_ERROR), data.find(_CONTENT)
+        first = data.find(_CONTENT)
         if first < 0 and (b"_stop" in data or b"message_d" in data):
             first = min((at for at in map(data.find, _ENDS) if at >= 0), default=-1)
-        if error >= 0 and (first < 0 or error < first):
-            return "error"
-        return "held" if first < 0 else "content"
+        if b"error" in data:
+            error = min((at for at in map(data.find, _ERRORS) if at >= 0), default=-1)
+            if error >= 0 and (first < 0 or error < first):
+                return "error"
+        self._size += len(chunk)
+        return "held" if first < 0 and self._size <= MAX_HELD else "content"
 
     def error_type(self) -> str:
         """The `error.type` of an error that came in band, "api_error" when it does not say."""
         data = b"".join(self.chunks)
-        event = data[data.find(_ERROR) :].replace(b"\r\n", b"\n").split(b"\n\n")[0]
+        start = min((at for at in map(data.find, _ERRORS) if at >= 0), default=0)
+        event = data[start:].replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n\n")[0]
         body = b"".join(line[5:] for line in event.split(b"\n") if line.startswith(b"data:"))
         try:
             kind = json.loads(body)["error"]["type"]

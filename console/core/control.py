@@ -223,7 +223,7 @@ def decode_kept(text: str) -> ControlState:
         parsed = [ControlRow(*row) for row in rows]
     except (ValueError, KeyError, TypeError, RecursionError, AttributeError) as error:
         raise ControlRefused(f"the kept snapshot cannot be read: {type(error).__name__}") from None
-    if not is_whole or not isinstance(texts, dict):
+    if not is_whole or not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
         raise ControlRefused("the kept snapshot's hash does not match its content")
     return merge(EMPTY, parsed, texts)
 

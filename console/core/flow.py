@@ -220,6 +220,8 @@ class _Course:
     # Defaults of the class: a call whose first attempt goes well never sets them.
     _permit: Permit | None = None
     _target = ""
+    _allowed_us: int | None = None
+    """What the attempt under way may take."""
     attempts = 0
     answer: int | None = None
     answer_position = 0
@@ -245,14 +247,18 @@ class _Course:
             if self.attempts and not self._may_begin():
                 return self.given_up()
             self._attempt_us = self._now_us
-            reply = yield Send(target, self._left_s())
+            reply = yield Send(target, self._left_s(position))
             if type(reply) is Answered and reply.is_unread_stream:
                 reply = yield Pull(self._by_us())
             if type(reply) is Stopped:
+                self._take_back()
                 return self._stop(reply.switch)
             assert isinstance(reply, Answered | Committed | Failed)  # noqa: S101 -- the table in the module's docstring
-            self.attempts += not isinstance(reply, Failed) or reply.kind != NOT_SENT
             self._now_us = reply.at_us
+            if isinstance(reply, Failed) and reply.kind == NOT_SENT:
+                self._take_back()
+            else:
+                self.attempts += 1
             if not isinstance(reply, Failed) and (isinstance(reply, Committed) or reply.status < 400):
                 return self._serve(position, is_unread=isinstance(reply, Committed) or reply.is_unread)
             verdict, pause_s = self._judged(reply, position, target)
@@ -269,8 +275,13 @@ class _Course:
 
     def _may_begin(self) -> bool:
         """Whether there is time and leave for another attempt."""
-        limit_s = self._left_s()
+        limit_s = self._left_s(len(self._plan.targets))
         return self.attempts < MAX_ATTEMPTS and (limit_s is None or limit_s >= LEAST_S) and self._gate.take()
+
+    def _take_back(self) -> None:
+        """An attempt that was paid for has not been made: a killed target, or one without a key, must not use the budget up."""
+        if self.attempts:
+            self._gate.give_back()
 
     def _judged(self, reply: Answered | Failed, position: int, target: Target) -> tuple[Verdict | None, float | None]:
         """What a failed attempt means for the call: a verdict, or a pause before the same target is asked again, or neither."""
@@ -341,7 +352,7 @@ class _Course:
         """Seconds until the same target is asked once more; None: it is not."""
         if self._retries <= 0 or self.attempts >= MAX_ATTEMPTS or move.then in ("serve", "account", "end"):
             return None
-        is_only = self.attempts == 1 and position == len(self._plan.targets) - 1
+        is_only = len(self._plan.targets) == 1 or (self.attempts == 1 and position == len(self._plan.targets) - 1)
         asked_s = reply.retry_after_s if isinstance(reply, Answered) else None
         is_heeded = is_only or move.then == "retry" or (isinstance(reply, Answered) and reply.status == 429)
         pause: float | None
@@ -357,18 +368,18 @@ class _Course:
             return None
         return pause
 
-    def _left_s(self) -> float | None:
-        """Seconds for the next attempt: the limit, or what is left until the deadline."""
-        if self._deadline_us is None:
-            return None if self._limit_us is None else self._limit_us / US
-        left_us = self._deadline_us - self._now_us
-        return (left_us if self._limit_us is None else min(left_us, self._limit_us)) / US
+    def _left_s(self, position: int) -> float | None:
+        """Seconds for the next attempt: the limit, or a share of what is left until the deadline, so that one silent target
+        does not leave the others without time. The last one may use it all."""
+        allowed_us = self._limit_us
+        if self._deadline_us is not None:
+            share_us = (self._deadline_us - self._now_us) // max(len(self._plan.targets) - position, 1)
+            allowed_us = share_us if allowed_us is None else min(allowed_us, share_us)
+        self._allowed_us = allowed_us
+        return None if allowed_us is None else allowed_us / US
 
     def _by_us(self) -> int | None:
-        limit_us = None if self._limit_us is None else self._attempt_us + self._limit_us
-        if self._deadline_us is None or limit_us is None:
-            return limit_us if self._deadline_us is None else self._deadline_us
-        return min(limit_us, self._deadline_us)
+        return None if self._allowed_us is None else self._attempt_us + self._allowed_us
 
     def _was_slow(self) -> bool:
         return self._limit_us is not None and self._now_us - self._attempt_us > self._limit_us // 2

@@ -88,6 +88,12 @@ class Observation:
         self._head = head[: head.find(b"content_block")] if b"content_block" in head else head[:MAX_HELD]
         return False
 
+    @property
+    def seems_whole(self) -> bool:
+        """Whether the last bytes hold the end of a message; `is_whole` tells for certain, after `finish`."""
+        end = b"".join(tuple(self.chunks)[-8:])
+        return b"message_stop" in end or not self._is_sse
+
     def close(self) -> None:
         """The body has ended. Much of it is cut down to what carries facts at once, because it may wait in the recorder's queue
         for a while; the few chunks of a short stream are left as they are for `finish`."""
@@ -105,7 +111,7 @@ class Observation:
         if not data.startswith(head):  # so long that its start was not kept
             data = head + b"\n\n" + data
         if b"\r" in data:
-            data = data.replace(b"\r\n", b"\n")
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         first, last = data.find(_CONTENT), data.rfind(_CONTENT)
         around = data if first < 0 else data[:first] + b"\n\n" + data[last:]
         self._events = [event for event in around.split(b"\n\n") if any(mark in event for mark in _MARKS)]

@@ -54,9 +54,10 @@ class LimitsPolicy:
     silence: float | None = None
 
 
-CHAIN_LIMITS: Final = LimitsPolicy(answer=120.0, first_token=20.0, silence=15.0)
+CHAIN_LIMITS: Final = LimitsPolicy(answer=300.0, first_token=60.0, silence=60.0)
 """Of a feature that has a chain and says nothing about limits: without any, a silent target would hold every call for the
-ten minutes of the SDK's own limit."""
+ten minutes of the SDK's own limit. Generous, because a long answer that is cut is paid for twice; who knows their own answers
+writes shorter ones."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from console.core.rollups import US
-from console.errors import ActForbidden, StoreError, UnknownPrompt
+from console.errors import ActError, ActForbidden, StoreError, UnknownPrompt
 from console.ops import acts
 from console.ops.actor import current_actor
 from console.ops.control import is_writable, read_all
 from console.ops.heartbeats import heard
+from console.ops.installation import missing_installation
 from console.ops.kinds import Scene, window_start
 from console.ops.measures import moved
-from console.ops.prompts import PromptReader, Prompts, unknown_version
+from console.ops.prompts import PromptReader, Prompts, in_force, unknown_version
 from console.ops.status import status_view
 from console.ops.targets import known_targets
 from console.ops.timeline import timeline_view
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from console.core.audit import AuditRow
     from console.core.prices import Prices
     from console.ops.heartbeats import Live
+    from console.ops.prompts import Source
     from console.ops.views import ProcessView
 
 
@@ -56,12 +58,14 @@ class Desk:
 
     def preview(self, order: Order) -> Preview:
         """What an order would do and whom it touches. Raises ActError, PromptError, StoreError."""
+        self._refuse_nowhere()
         return acts.preview(self._scene(), order)
 
     def apply(self, preview: Preview, *, reason: str | None = None) -> Applied:
         """Does it, reads it back. Raises ActForbidden, ActConflict, PromptError, StoreError; then nothing was changed."""
         places = self.settings.locations
         self._refuse_read_only()
+        self._refuse_nowhere()
         if not is_writable(places.control):
             raise ActForbidden(
                 f"no permission to write {places.control}; act as its owner, or break the glass: {self._glass()}"
@@ -132,8 +136,12 @@ class Desk:
         return Prompts(self._prompts, reading.state, live, now, sums, audit).statuses()
 
     def prompt_text(self, name: str, version: int) -> str:
-        """A version's file, or the registered text of one that is lost. Raises PromptError."""
-        return self._prompts.text(name, version)
+        """What is served as a version: its file, or the registered text when that was edited or lost. Raises PromptError."""
+        return self.prompt_source(name, version)[0]
+
+    def prompt_source(self, name: str, version: int) -> tuple[str, Source]:
+        """The same text, and whether it is the file's or the registered one. Raises PromptError."""
+        return self._prompts.shown(name, version)
 
     def prompt_diff(self, name: str, old: int, new: int) -> str:
         """A unified diff of two versions' files. Raises PromptError."""
@@ -146,8 +154,10 @@ class Desk:
         return version, self._prompts.directory.path(name, version)
 
     def prompt_mistakes(self) -> list[str]:
-        """Everything that is wrong with the prompt files. Raises PromptError, StoreError."""
-        return self._prompts.mistakes()
+        """Everything that is wrong with the prompt files, those that are gone included. Raises PromptError, StoreError."""
+        state, now = read_all(self.settings.locations).state, self._clock_us()
+        chosen = {name: pointer.chosen for name in state.pointers if (pointer := in_force(state, name, now)) is not None}
+        return self._prompts.mistakes((name, one.version) for name, versions in chosen.items() for one in versions)
 
     def prompt_versions(self, name: str) -> tuple[int, ...]:
         """The versions of a prompt that there are: files, and what was registered. Never raises."""
@@ -181,6 +191,11 @@ class Desk:
     def _refuse_read_only(self) -> None:
         if self.read_only:
             raise ActForbidden("this console is read-only: start it without --read-only to act")
+
+    def _refuse_nowhere(self) -> None:
+        nowhere = missing_installation(self.settings)
+        if nowhere is not None:
+            raise ActError(nowhere)
 
     def close(self) -> None:
         """Nothing is held between calls."""

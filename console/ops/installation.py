@@ -14,7 +14,16 @@ from console.store.sqlite.schema import SCHEMAS, open_current
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from console.store.configuration import Settings
     from console.store.locations import Locations
+
+
+def missing_installation(settings: Settings) -> str | None:
+    """What is wrong when the data directory was named by hand and is not there; None when it is, or may be made."""
+    data = settings.locations.data
+    if not settings.expects_data or data.is_dir():
+        return None
+    return f"no installation in {data}: is --data / --config right? `console init` makes one"
 
 
 def install(places: Locations) -> tuple[Path, ...]:

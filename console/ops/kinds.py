@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 from console.core.durations import age, ago
 from console.core.rollups import US
 from console.core.switches import ALL, Scope
-from console.errors import ActError, StoreError
+from console.errors import ActError, ConfigError, StoreError
 from console.ops.control import read_all
 from console.ops.heartbeats import Live, heard
 from console.ops.views import Order, Preview
+from console.store.configuration import load_prices
 from console.store.sqlite import reads
 from console.store.sqlite.control import PromptRow, read_audit
 
@@ -83,6 +84,7 @@ class Traffic:
     live: tuple[Live, ...]
     sums: list[reads.SeriesSums]
     """The last five minutes."""
+    is_readable: bool = True
 
 
 class Scene:
@@ -122,7 +124,24 @@ class Scene:
             pass
         except StoreError as error:
             self.trouble.append(f"telemetry cannot say whom this touches: {error}")
+            return Traffic({}, (), [], is_readable=False)
         return Traffic({}, (), [])
+
+    def ever_seen(self) -> frozenset[str]:
+        """The features of all calls that are still recorded."""
+        try:
+            with reads.reading_telemetry(self.settings.locations.telemetry) as connection:
+                return frozenset(reads.seen_names(connection, 0).get("feature", []))
+        except StoreError:
+            return frozenset()
+
+    @cached_property
+    def priced_models(self) -> frozenset[str]:
+        """The models with a price; none when the price file cannot be read, which the status says."""
+        try:
+            return frozenset(load_prices(self.settings.prices_file).by_model)
+        except ConfigError:
+            return frozenset()
 
     def touched(self, kind: str, name: str) -> reads.Touched | None:
         """Whom it touches; None when nothing was recorded, or telemetry cannot be read."""

@@ -51,6 +51,8 @@ def plan(scene: Scene, order: Order) -> Plan:
     """See `Kind`."""
     if order.prompt is None:
         raise ActError("name a prompt")
+    if order.for_us is not None:  # what it would end in is the version that was left, perhaps for being bad
+        raise ActError("a prompt's version does not expire by itself; roll back when it is over")
     name = check_name(order.prompt)
     current = current_versions(scene, name)
     known = scene.reading.state.pointers.get(name)
@@ -63,7 +65,7 @@ def plan(scene: Scene, order: Order) -> Plan:
     else:
         row = _to_go_back_to(scene, name, order.version, current, withdrawn)
         withdrawn = (withdrawn | set(current)) - {row.version}
-    complete = Order(order.act, None, order.for_us, prompt=name, version=row.version)
+    complete = Order(order.act, prompt=name, version=row.version)
     value = encode_pointer({row.version: (WHOLE, row.hash)}, frozenset(withdrawn))
     return new_plan(scene, complete, pointer_key(name), value, (row,))
 

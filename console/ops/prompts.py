@@ -22,7 +22,7 @@ from console.store.prompts import PromptDirectory, Stamp
 from console.store.sqlite.control import PromptRow, read_registered
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from console.core.audit import AuditRow
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from console.store.sqlite import reads
 
 Registered = dict[tuple[str, int], PromptRow]
+Source = Literal["registered", "file"]
 
 TEMPLATE: Final = """---
 description: What this prompt is for, in one line.
@@ -153,6 +154,16 @@ class PromptReader:
             raise unknown_version(self, name, version)
         return row.text
 
+    def shown(self, name: str, version: int) -> tuple[str, Source]:
+        """What is served as a version, and where it is from: its file, or the registered text when that file was edited or
+        lost. Raises PromptError."""
+        check_name(name)
+        check_version(version)
+        row = self.registered_or_none().get((name, version))
+        if row is not None and file_state(self.file(name, version, self.stamps(name).get(version)), row.hash) != "ok":
+            return row.text, "registered"
+        return self.text(name, version), "file"
+
     def diff(self, name: str, old: int, new: int) -> str:
         """What changes from one version to another. Raises PromptError."""
         return unified(f"{name} v{old}", self.text(name, old), f"{name} v{new}", self.text(name, new))
@@ -164,10 +175,16 @@ class PromptReader:
         text = as_draft(self.text(name, versions[-1])) if versions else TEMPLATE
         return self.directory.write_new(name, text, after=versions[-1] if versions else 0)
 
-    def mistakes(self) -> list[str]:
-        """Everything that is wrong with the files, each as file:line:column. Raises PromptError, StoreError."""
+    def mistakes(self, current: Iterable[tuple[str, int]] = ()) -> list[str]:
+        """Everything that is wrong with the files, each as file:line:column, lost ones of `current` versions included. Raises
+        PromptError, StoreError."""
         registered = self.registered()
-        found = []
+        found = [
+            f"{self.where(name, version)}: lost: put it back (`console prompt show {name} --version {version}` prints the "
+            "registered text, which is served)"
+            for name, version in sorted(current)
+            if (name, version) in registered and version not in self.stamps(name)
+        ]
         for name in self.directory.names():
             for version, file in self.files(name).items():
                 row = registered.get((name, version))

@@ -25,7 +25,7 @@ from console.ops.kinds import (
 )
 from console.ops.measures import Measure, reaching, served_by
 from console.ops.switches import stopped
-from console.ops.targets import chain_in_force, known_targets, target_warnings
+from console.ops.targets import chain_in_force, known_targets, target_warnings, unknown_model
 from console.ops.views import Order, Preview
 
 if TYPE_CHECKING:
@@ -73,9 +73,22 @@ def plan(scene: Scene, order: Order) -> Plan:
     if order.act == "auto":
         if order.targets:
             raise ActError("back to the configured chain, or to targets of your own: not both")
+        check_feature(scene, scope)
         return new_plan(scene, order, route_key(scope), encode_route(None))
     check_targets(scene, order.targets)
+    check_feature(scene, scope)
     return new_plan(scene, order, route_key(scope), encode_route(order.targets) if order.targets else UNDECIDED)
+
+
+def check_feature(scene: Scene, scope: Scope) -> None:
+    """Raises ActError for a feature that neither the configuration nor a recorded call nor a route knows, while others are
+    known. While telemetry cannot be read none is refused: nobody can tell."""
+    if scope == ALL:
+        return
+    known = {*scene.features(), *(known.name for known in scene.reading.state.routes if known != ALL)}
+    if not known or scope.name in known or not scene.traffic.is_readable or scope.name in scene.ever_seen():
+        return
+    raise ActError(f"no feature {scope.name!r}{meant(scope.name, known)} (features: {listed(sorted(known), 20)})")
 
 
 def check_targets(scene: Scene, targets: tuple[str, ...]) -> None:
@@ -218,7 +231,8 @@ def _warnings(scene: Scene, scope: Scope, targets: tuple[str, ...] | None) -> li
         )
     for target in targets:
         found += target_warnings(scene, target)
-    return found
+    nobody = [warning for target in targets for warning in unknown_model(scene, target)]
+    return [*nobody, *(warning for warning in found if warning not in nobody)]
 
 
 def own_routes(scene: Scene) -> Mapping[str, str]:

@@ -14,6 +14,7 @@ from console.core.switches import ALL, Scope, Switch
 from console.errors import StoreError
 from console.ops.control import is_writable, read_all
 from console.ops.heartbeats import heard
+from console.ops.installation import missing_installation
 from console.ops.kinds import window_start
 from console.ops.prompts import Prompts
 from console.ops.targets import Serving
@@ -70,7 +71,7 @@ def status_view(
         host=platform.node(),
         at=now_us,
         data_age_s=None if numbers.newest_us is None else max(0.0, (now_us - numbers.newest_us) / US),
-        telemetry_problem=problem,
+        telemetry_problem=missing_installation(settings) or problem,
         control=ControlView(
             version=version,
             problem=reading.problem,
@@ -123,7 +124,9 @@ def _numbers(
         pass
     except StoreError as error:
         newest_us, views, live, trend_views, problem = None, (), (), (), str(error)
-    serving = Serving(settings.routing, reading.state, live, now_us, window.attempts, window.target_buckets)
+    serving = Serving(
+        settings.routing, reading.state, live, now_us, window.attempts, window.target_buckets, window.minute_attempts
+    )
     features = _features(window, prices, engaged, serving)
     targets = serving.targets([
         *((view.feature, view.chain) for view in features),
@@ -140,17 +143,19 @@ class _Window:
     minute: list[reads.SeriesSums]
     minute_s: int
     """What `minute` spans: less than a minute while nothing older was recorded."""
-    filling: list[reads.SeriesSums]
-    """The step behind `minute`, which is not complete yet."""
+    present: list[reads.SeriesSums]
+    """The last full step and the one that is filling: what is so now."""
     today: list[reads.SeriesSums]
     known: list[str]
     feature_buckets: Mapping[str, Counter[int]]
     target_buckets: Mapping[str, Counter[int]]
     attempts: Mapping[tuple[str, str, str], Counter[str]]
+    minute_attempts: Mapping[tuple[str, str, str], Counter[str]]
+    """Of the last minute, the step that is filling included."""
 
     @classmethod
     def empty(cls) -> _Window:
-        return cls([], [], RATE_WINDOW_S, [], [], [], {}, {}, {})
+        return cls([], [], RATE_WINDOW_S, [], [], [], {}, {}, {}, {})
 
 
 def _window(connection: sqlite3.Connection, now_s: int) -> _Window:
@@ -158,21 +163,23 @@ def _window(connection: sqlite3.Connection, now_s: int) -> _Window:
     until = now_s // 10 * 10  # a rate is over full steps only: one that is still filling would make it more than a minute
     by_feature, by_target = reads.latencies(connection, 10, since)
     first = reads.first_step(connection) or 0
-    minute, filling = reads.series_sums(connection, 10, until - RATE_WINDOW_S, until), reads.series_sums(connection, 10, until)
+    minute = reads.series_sums(connection, 10, until - RATE_WINDOW_S, until)
+    present = reads.series_sums(connection, 10, until - 10)
     if first >= until:  # there is no full step yet: the beginning of the first one is all that is known, and it is not zero
-        minute, filling, minute_s = filling, [], max(now_s - until, 1)
+        minute, minute_s = present, max(now_s - until, 1)
     else:
         minute_s = min(until - first, RATE_WINDOW_S)
     return _Window(
         recent=reads.series_sums(connection, 10, since),
         minute=minute,
         minute_s=minute_s,
-        filling=filling,
+        present=present,
         today=reads.series_sums(connection, 3600, now_s // DAY_S * DAY_S),
         known=reads.seen_names(connection, (now_s - DAY_S) // 3600 * 3600)["feature"],
         feature_buckets=by_feature,
         target_buckets=by_target,
         attempts=reads.attempts(connection, 10, since),
+        minute_attempts=reads.attempts(connection, 10, until - RATE_WINDOW_S),
     )
 
 
@@ -180,14 +187,14 @@ def _features(window: _Window, prices: Prices, engaged: tuple[Switch, ...], serv
     switches = {switch.scope: switch for switch in engaged}
     killed = [scope.name for scope in switches if scope.kind == "feature"]
     recent, minute, today = (_by_feature(sums) for sums in (window.recent, window.minute, window.today))
-    filling = _by_feature(window.filling)
+    present = _by_feature(window.present)
     routed = [scope.name for scope, route in serving.state.routes.items() if scope.name and route.is_in_force(serving.now_us)]
     names = sorted({*window.known, *killed, *recent, *today, *routed})
     return tuple(
         _feature(
             name,
             serving,
-            [*minute.get(name, []), *filling.get(name, [])],
+            present.get(name, []),
             recent.get(name, []),
             sum(row.calls for row in minute.get(name, []) if row.outcome not in ("blocked", "degraded")) * 60 / window.minute_s,
             cost_of(today.get(name, []), prices),
@@ -208,7 +215,7 @@ def _by_feature(sums: Iterable[reads.SeriesSums]) -> dict[str, list[reads.Series
 def _feature(
     name: str,
     serving: Serving,
-    minute: list[reads.SeriesSums],
+    present: list[reads.SeriesSums],
     rows: list[reads.SeriesSums],
     calls_per_min: float,
     cost: tuple[float | None, tuple[str, ...]],
@@ -216,11 +223,9 @@ def _feature(
     killed: Switch | None,
 ) -> FeatureView:
     served: Counter[str] = Counter()
-    targets: Counter[str] = Counter()
     prompts: Counter[PromptView] = Counter()
     for row in rows:
         served[row.served_by] += row.calls
-        targets[row.target] += row.calls * (row.outcome in ("ok", "failed"))
         if row.prompt:
             prompts[PromptView(row.prompt, row.prompt_version)] += row.calls
     failed = sum(row.failed for row in rows)
@@ -241,13 +246,23 @@ def _feature(
         cost_today_usd=cost[0],
         unpriced_models=cost[1],
         served_by=tuple(served.most_common()),
-        target=next((target for target, calls in targets.most_common(1) if calls), None),
+        target=_target(present) or _target(rows),
         prompt=next((prompt for prompt, _ in prompts.most_common(1)), None),
         killed=killed,
         chain=chain,
         route=serving.route(name),
-        fallback=serving.fallback(chain, minute),
+        fallback=serving.fallback(chain, present),
     )
+
+
+def _target(rows: Iterable[reads.SeriesSums]) -> str | None:
+    """The target that answered most calls; that failed most, when none answered."""
+    counted: dict[str, Counter[str]] = {"ok": Counter(), "failed": Counter()}
+    for row in rows:
+        if row.outcome in counted and row.calls:
+            counted[row.outcome][row.target] += row.calls
+    most = (counted["ok"] or counted["failed"]).most_common(1)
+    return most[0][0] if most else None
 
 
 def cost_of(rows: Iterable[reads.SeriesSums], prices: Prices) -> tuple[float | None, tuple[str, ...]]:

@@ -6,7 +6,7 @@ From the configuration, what operators have decided, the live processes' heartbe
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from console.core.latency import quantile_ms
@@ -65,12 +65,12 @@ def _is_known(live: Sequence[Live], target: str) -> bool:
 
 
 def state_text(live: Sequence[Live], target: str) -> str | None:
-    """ "sonnet open in 2 of 2", the worst state first; "closed in 2 of 2"; None when no process tells."""
+    """ "sonnet open in 1 of 2", the worst state and the live processes; "closed in 2 of 2"; None when no process tells."""
     counted = _states(breakers_of(live, target))
     if not counted:
         return None
     state, number = counted[0]
-    return f"{target} {state} in {number} of {sum(count for _, count in counted)}"
+    return f"{target} {state} in {number} of {sum(count for _, count in counted) if state in CLOSED else len(live)}"
 
 
 def _states(breakers: Iterable[BreakerView]) -> tuple[tuple[BreakerState, int], ...]:
@@ -101,12 +101,28 @@ def unknown_warnings(scene: Scene, target: str) -> list[str]:
     if without:
         named = ", ".join(f"{view.service} pid {view.pid}" for view in without[:5])
         found.append(f"{len(without)} of {len(scene.traffic.live)} live processes do not know {target} and ignore it: {named}")
-    if target.startswith("claude-") and target not in scene.settings.routing.targets:
-        models = {one.model for one in scene.settings.routing.targets.values()} | set(scene.traffic.names.get("model", []))
-        if models and target not in models and base_model(target) not in models:
-            found.append(f"no target and no call of the last day has the model {target}{meant(target, models)}")
-    elif target not in scene.settings.routing.targets:
+    if target not in scene.settings.routing.targets and not target.startswith("claude-"):
         found.append(f"{target} is not in this console's configuration; the processes name it")
+    return [*unknown_model(scene, target), *found]
+
+
+def unknown_model(scene: Scene, target: str) -> list[str]:
+    """A warning for a Claude model's id that neither the configuration nor the prices nor a call knows."""
+    if not target.startswith("claude-") or target in scene.settings.routing.targets:
+        return []
+    models = {one.model for one in scene.settings.routing.targets.values()} | set(scene.traffic.names.get("model", []))
+    models |= scene.priced_models
+    if target in models or base_model(target) in models:
+        return []
+    return [f"no target, no price and no call of the last day has the model {target}{meant(target, models)}"]
+
+
+def _failures(results: Mapping[tuple[str, str, str], Counter[str]], target: str) -> Counter[str]:
+    """What a target's attempts failed with."""
+    found: Counter[str] = Counter()
+    for (name, _, _), counted in results.items():
+        if name == target:
+            found.update({result: count for result, count in counted.items() if result != "ok" and result not in NOT_JUDGED})
     return found
 
 
@@ -121,6 +137,8 @@ class Serving:
     results: Mapping[tuple[str, str, str], Counter[str]]
     """Attempts of five minutes by (target, model, provider) and result."""
     buckets: Mapping[str, Counter[int]]
+    minute: Mapping[tuple[str, str, str], Counter[str]] = field(default_factory=dict)
+    """The `results` of the last minute."""
 
     def chain(self, feature: str) -> tuple[str, ...]:
         """See `chain_names`."""
@@ -130,14 +148,14 @@ class Serving:
         """The operator's route in force."""
         return route_of(self.state.routes, feature, self.now_us)
 
-    def fallback(self, chain: tuple[str, ...], minute: Iterable[reads.SeriesSums]) -> FallbackView | None:
-        """Why another than the first of the chain has served, from the feature's series of the last minute. What an operator's
-        route sends elsewhere is no fallback: such calls are served by the first of the chain in force."""
+    def fallback(self, chain: tuple[str, ...], present: Iterable[reads.SeriesSums]) -> FallbackView | None:
+        """Why another than the first of the chain serves, from the feature's series of the last ten to twenty seconds. What an
+        operator's route sends elsewhere is no fallback: such calls are served by the first of the chain in force."""
         if not chain:
             return None
         first, answers = chain[0], 0
         served: Counter[str] = Counter()
-        for row in minute:
+        for row in present:
             if row.outcome == "ok":
                 answers += row.calls
                 if row.served_by == "fallback" and row.target != first:
@@ -153,22 +171,12 @@ class Serving:
         forced = forced_of(self.state, target, self.now_us)
         if forced is not None and forced.state == "forced_open":
             return f"{target} forced_open by {forced.actor}" + (f": {forced.reason}" if forced.reason else "")
-        text = state_text(self.live, target) if shut else target
-        failures = self.failures(target)
-        if failures:
-            return f"{text}: " + ", ".join(f"{result} x{count}" for result, count in failures.most_common(2))
-        told = next((f": {breaker.reason}" for breaker in shut if breaker.reason), "")
-        return f"{text}{told}" if shut else f"{target} could not serve them"
-
-    def failures(self, target: str) -> Counter[str]:
-        """What a target's attempts of five minutes failed with."""
-        found: Counter[str] = Counter()
-        for (name, _, _), results in self.results.items():
-            if name == target:
-                found.update(
-                    {result: count for result, count in results.items() if result != "ok" and result not in NOT_JUDGED}
-                )
-        return found
+        failures = _failures(self.results if shut else self.minute, target)
+        counted = ", ".join(f"{result} x{count}" for result, count in failures.most_common(2))
+        if not shut:  # what went wrong minutes ago is over, and explains nothing of now
+            return f"{target}: {counted} in the last minute" if counted else f"{target} could not serve them"
+        told = counted or next((breaker.reason for breaker in shut if breaker.reason), None)
+        return f"{state_text(self.live, target)}{f': {told}' if told else ''}"
 
     def targets(self, features: Iterable[tuple[str, tuple[str, ...]]]) -> tuple[TargetView, ...]:
         """Every target that is configured, has traffic, is named by an operator, or is not closed in a process.

@@ -69,6 +69,7 @@ class FeatureView:
     served_by: tuple[tuple[str, int], ...]
     """(primary | fallback | cache | stale | degraded | none, calls in five minutes), most first."""
     target: str | None
+    """Who answers now (the last full ten seconds and since); of five minutes when there was no call."""
     prompt: PromptView | None
     killed: Switch | None
     """The switch that stops this feature as a whole, or None."""
@@ -79,8 +80,8 @@ class FeatureView:
     route: Route | None = None
     """The operator's route in force (its own, or the one for all), or None."""
     fallback: FallbackView | None = None
-    """Set while calls of the last minute were served by a later target of the chain: a tenth of them, or any while the breaker
-    of the first is not closed."""
+    """Set while calls of the last full ten seconds and since are served by a later target of the chain: a tenth of them, or
+    any while the breaker of the first is not closed in a live process."""
 
 
 @dataclass(frozen=True, slots=True)

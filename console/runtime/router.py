@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from console.core.control import ControlState
     from console.core.targets import Routing
 
+NEVER: Final = 2**63
 MAX_FEATURES: Final = 10_000
 """An application that makes up a feature per call must not fill the memory."""
 
@@ -26,20 +27,21 @@ class Router:
         self._routing = routing
         self._is_bare = routing.default.chain is None and all(policy.chain is None for policy in routing.features.values())
         """No feature has a chain: then only an operator's route can decide anything."""
-        self._plans: dict[str, tuple[ControlState, int | None, Plan | None]] = {}
+        self._plans: dict[str, tuple[ControlState, tuple[int, int] | None, Plan | None]] = {}
+        """By feature: for which state, from when to when (None: for as long as the state is in force), and the plan."""
 
     def plan(self, state: ControlState, feature: str) -> Plan | None:
         """Where the feature's calls go while `state` is in force; None: where the application sends them."""
         if self._is_bare and not state.routes:
             return None
         known = self._plans.get(feature)
-        if known is not None and known[0] is state and (known[1] is None or now_us() < known[1]):
+        if known is not None and known[0] is state and (known[1] is None or known[1][0] <= now_us() < known[1][1]):
             return known[2]
         now = now_us()
         plan = self._worked_out(state, feature, now)
         if len(self._plans) >= MAX_FEATURES:
             self._plans.clear()
-        self._plans[feature] = state, _next_end(state, now), plan
+        self._plans[feature] = state, _span(state, now), plan
         return plan
 
     def forced(self, state: ControlState) -> Mapping[str, Force]:
@@ -71,7 +73,10 @@ class Router:
 _NOTHING: Final[Mapping[str, Force]] = MappingProxyType({})
 
 
-def _next_end(state: ControlState, now: int) -> int | None:
-    """When the next of the operator's decisions ends by itself."""
+def _span(state: ControlState, now: int) -> tuple[int, int] | None:
+    """From when to when what was worked out now holds: until the next of the operator's decisions ends by itself, and not for a
+    clock that goes back. None: none of them ends."""
     ends = [route.expires_at for route in state.routes.values()] + [forced.expires_at for forced in state.forced.values()]
-    return min((end for end in ends if end is not None and end > now), default=None)
+    if not any(ends):
+        return None
+    return now, min((end for end in ends if end is not None and end > now), default=NEVER)

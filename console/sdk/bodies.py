@@ -32,15 +32,19 @@ class ObservedBody(httpx2.SyncByteStream):
     def __iter__(self) -> Iterator[bytes]:
         call = self._call
         keep, begin = call.watchers()
+        patience = call.patience
         try:
             if self._rest is not None:
-                begin = None
+                begin, patience.is_waiting = None, False
                 yield from self._held
+                patience.is_waiting = True
             for chunk in self._body if self._rest is None else self._rest:
                 keep(chunk)
                 if begin is not None and not begin(chunk):
                     begin = None
+                patience.is_waiting = False
                 yield chunk
+                patience.is_waiting = True
         except Exception as error:
             late = call.broke(error)
             if late is not None:
@@ -74,16 +78,20 @@ class AsyncObservedBody(httpx2.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         call = self._call
         keep, begin = call.watchers()
+        patience = call.patience
         try:
             if self._rest is not None:
-                begin = None
+                begin, patience.is_waiting = None, False
                 for chunk in self._held:
                     yield chunk
+                patience.is_waiting = True
             async for chunk in self._body if self._rest is None else self._rest:
                 keep(chunk)
                 if begin is not None and not begin(chunk):
                     begin = None
+                patience.is_waiting = False
                 yield chunk
+                patience.is_waiting = True
         except Exception as error:
             late = call.broke(error)
             if late is not None:

@@ -11,20 +11,20 @@ from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Any, Final
 
 import anthropic
+import httpx2
 
 from console.core.calls import AttemptEnd, Facts, Outcome, ServedBy, Usage, error_of_status, is_retried_by_sdk
-from console.core.flow import Failed, chain_flow, passing_flow
+from console.core.flow import MAX_ATTEMPTS, Failed, chain_flow, passing_flow
 from console.core.moves import NOT_SENT
 from console.core.observation import Observation
 from console.core.switches import stopping
 from console.errors import ConfigError
 from console.sdk.guard import Guard, connection_of, narrow_read_timeout
-from console.sdk.requests import RAW_RESPONSE, Original, readdress
+from console.sdk.requests import DEFAULT_TIMEOUT, RAW_RESPONSE, Original, readdress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
-    import httpx2
     from anthropic._request import APIRequest
 
     from console.core.breaker import Permit, Result
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from console.core.switches import Switch
     from console.core.targets import Target
     from console.runtime.process import Runtime
+    from console.sdk.clients import Client
 
 HOLD_MARGIN_US: Final = 12_000_000
 """How long after a failed attempt the SDK's next one may be waited for, beyond `retry-after`: its own pause is at most 8 s."""
@@ -80,9 +81,8 @@ class Call:
         max_retries: int,
         *,
         is_batch: bool,
-        is_client_known: bool = False,
+        client: Client | None = None,
         plan: Plan | None = None,
-        client_timeout: float | httpx2.Timeout | None = None,
     ) -> None:
         self._started_ns = perf_counter_ns()
         self._started_us = time_ns() // 1000
@@ -90,12 +90,12 @@ class Call:
         self.request = request
         self.facts = facts
         self.is_batch = is_batch
-        self.is_client_known = is_client_known
+        self.client = client
         self._max_retries = max_retries
         self.plan = plan
         if plan is not None:
             try:
-                self._original = Original.of(request, client_timeout)
+                self._original = Original.of(request, DEFAULT_TIMEOUT if client is None else client.timeout)
             except Exception as error:  # noqa: BLE001 -- then the call goes where the application sends it
                 runtime.swallow(error)
                 self.plan = None
@@ -112,7 +112,10 @@ class Call:
             started_us=started_us,
             deadline_us=None if deadline_s is None else started_us + round(deadline_s * 1e6),
             is_streamed=self.facts.is_streamed,
-            retries=min(1, own if isinstance(own, int) else self._max_retries),
+            # Without another target to go to it is the application's own patience that counts.
+            retries=min(
+                MAX_ATTEMPTS - 1 if len(self.plan.targets) == 1 else 1, own if isinstance(own, int) else self._max_retries
+            ),
         )
 
     def stopped_by(self, target: Target | None = None) -> Switch | None:
@@ -149,7 +152,7 @@ class Call:
             self._status = self._headers = self._url = None
         self._target, self._limit_s, self._is_between = target, send.limit_s, False
         try:
-            self.is_changed = readdress(self.request, self._original, target, send.limit_s)
+            self.is_changed = readdress(self.request, self._original, target, send.limit_s, self.client)
         except ConfigError as error:
             self._runtime.note_unusable(target.name, str(error))
             return self.attempt_failed(NOT_SENT)
@@ -199,7 +202,13 @@ class Call:
     def unguard(self) -> None:
         """It is not being read any more."""
         if self._guard is not None:
+            self._guard.disarm()
             self._runtime.guarded.pop(id(self._guard), None)
+
+    @property
+    def patience(self) -> Guard:
+        """Whom the reader of the body tells that he is waiting."""
+        return self._guard or _NOBODY
 
     def kind_of(self, error: BaseException) -> str:
         """What a failure to read is called: that of the guard comes as a broken connection."""
@@ -343,6 +352,8 @@ class Call:
     def read_out(self) -> None:
         """The body has ended by itself."""
         self._error = TRUNCATED
+        if self._permit is not None and self._observation is not None and not self._observation.seems_whole:
+            self._settle_failure(TRUNCATED)
         self._end(None if self._observation is not None else "ok")
 
     def closed(self) -> None:
@@ -355,6 +366,7 @@ class Call:
         guard = self._guard
         if self._duration_us is None:
             self._error = self.kind_of(error)
+            self._settle_failure(self._error)
             self._end(None if self._observation is not None else "failed")
         return guard.too_late() if guard is not None and guard.why is not None else None
 
@@ -384,11 +396,22 @@ class Call:
     def settled(self) -> AttemptEnd:
         """What has happened, as values. Called once, by the recorder."""
         end = self._settled() if self._final is None else self._final
-        if self._permit is not None and self._target is not None:  # a stream's: what became of it is known only now
+        if self._permit is not None and self._target is not None:  # a stream's that went well, or was closed early
             is_good = end.outcome in ("ok", "cancelled")
             result: Result = ("slow" if self._is_slow else "success") if is_good else "failure"
             self._runtime.gate.settle(self._target.name, self._permit, result, reason=f"stream broke: {end.error}")
         return end
+
+    def _settle_failure(self, why: str) -> None:
+        """A stream that was given to the caller has broken. At once, and not with the records, which may have to wait for a
+        disk: the breaker is what keeps the next call from it."""
+        permit, self._permit = self._permit, None
+        if permit is None or self._target is None:
+            return
+        try:
+            self._runtime.gate.settle(self._target.name, permit, "failure", reason=f"stream broke: {why}")
+        except Exception as error:  # noqa: BLE001 -- the caller is in the middle of reading
+            self._runtime.swallow(error)
 
     def _settled(self) -> AttemptEnd:
         status, headers = self._status, self._headers
@@ -445,6 +468,7 @@ class Call:
         return min(max(asked_us, 0) + HOLD_MARGIN_US, MAX_HOLD_US)
 
 
+_NOBODY: Final = Guard(None)
 _SERVED_BY: Final[dict[Outcome, ServedBy]] = {"ok": "primary", "degraded": "degraded"}
 
 
@@ -489,7 +513,7 @@ def kind_of(error: BaseException) -> str:
         return "timeout"
     if any(name in _RESETS for name in names):
         return "reset"
-    if isinstance(error, anthropic.APIConnectionError | OSError) or type(error).__module__.startswith("httpx2"):
+    if isinstance(error, anthropic.APIConnectionError | httpx2.RequestError | OSError):
         return "connection"
     return type(error).__name__
 

@@ -11,9 +11,11 @@ import logging
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import ref
 
-from anthropic import DEFAULT_MAX_RETRIES
+from anthropic import DEFAULT_MAX_RETRIES, Anthropic, AsyncAnthropic, Omit
 
+from console.errors import ConfigError, Mistake
 from console.sdk.facts import default_tags
+from console.sdk.requests import DEFAULT_TIMEOUT, is_allowed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,10 +32,36 @@ MAX_MIDDLEWARES: Final = 50
 class Client(NamedTuple):
     """What is known of a client."""
 
-    max_retries: int
+    client: Any
+    """A weak reference: an application may set its limits anew at any time."""
     tags: Mapping[str, str]
     """Those among its default headers. Where there are none nothing has to be omitted, which would cost 5 us a call."""
-    timeout: float | httpx2.Timeout | None
+    is_next: bool
+    """Nothing stands between our middleware and the client that could want to read an answer."""
+
+    @property
+    def max_retries(self) -> int:
+        """How often it repeats by itself."""
+        found = getattr(self.client(), "max_retries", DEFAULT_MAX_RETRIES)
+        return found if isinstance(found, int) else DEFAULT_MAX_RETRIES
+
+    @property
+    def timeout(self) -> float | httpx2.Timeout | None:
+        """How long it waits."""
+        client = self.client()
+        return DEFAULT_TIMEOUT if client is None else client.timeout
+
+    def kept_at_home(self) -> dict[str, Omit]:
+        """The headers that a target with a host and a key of its own must not get, to be omitted. Raises ConfigError for a
+        client whose credentials cannot be told from the rest: another provider's, one with an `auth` or a query of its own."""
+        client = self.client()
+        if type(client) not in (Anthropic, AsyncAnthropic):
+            raise ConfigError((Mistake("target", 0, 0, "only a plain Anthropic client may send to a host of its own"),))
+        http = client._client  # noqa: SLF001 -- what it adds would go along
+        if client.custom_auth is not None or http.auth is not None or client.default_query or http.params:
+            raise ConfigError((Mistake("target", 0, 0, "the client's own auth or query would go to the target's host"),))
+        names = {name.lower() for name in (*client.default_headers, *http.headers)}
+        return {name: Omit() for name in names if not is_allowed(name)}
 
 
 class Clients:
@@ -66,10 +94,15 @@ class Clients:
     def _keep(self, call_next: Any, client: Any) -> Client:
         if len(self._known) >= MAX_CLIENTS:
             self._known.clear()
-        learnt = Client(client.max_retries, default_tags(client), client.timeout)
+        learnt = Client(ref(client), default_tags(client), _is_next(call_next))
         self._known[id(call_next)] = ref(call_next), learnt
         self.max_retries = learnt.max_retries
         return learnt
+
+
+def _is_next(call_next: Any) -> bool:
+    code = getattr(call_next, "__code__", None)
+    return code is not None and "self" in code.co_freevars
 
 
 def _behind(call_next: Any) -> Any:

@@ -24,8 +24,21 @@ _POSTED: Final = {"/v1/messages": Endpoint.MESSAGES, "/v1/messages/batches": End
 
 def endpoint_of(method: str, url: str) -> Endpoint:
     """The endpoint of a request as the SDK names it before a provider rewrites it; a query such as `?beta=true` is no part."""
-    found = _POSTED.get(url) or _POSTED.get(url.partition("?")[0])
-    return found if found is not None and method in ("post", "POST") else Endpoint.OTHER
+    if method not in ("post", "POST"):
+        return Endpoint.OTHER
+    found = _POSTED.get(url) or _POSTED.get(path := _path_of(url))
+    if found is None and "://" in url:  # behind a gateway's prefix
+        found = next((endpoint for end, endpoint in _POSTED.items() if path.endswith(end)), None)
+    return found or Endpoint.OTHER
+
+
+def _path_of(url: str) -> str:
+    """The path that a server makes of a URL as somebody may write it: with a host, without the first slash, with two of them,
+    with a slash or a fragment behind it. None of that may get past a kill switch."""
+    path = url.partition("?")[0].partition("#")[0]
+    if "://" in path:
+        path = "/" + path.partition("://")[2].partition("/")[2]
+    return "/" + "/".join(part for part in path.split("/") if part)
 
 
 def tags(*, feature: str | None = None, customer: str | None = None, session: str | None = None) -> dict[str, str]:

@@ -20,7 +20,18 @@ _PING = b"event: ping"
 class Guard:
     """The limits of one body. `why` is set when one has passed."""
 
-    __slots__ = ("_alive_us", "_observation", "_seen", "_silence_us", "_socket", "_tail", "_until_us", "why")
+    __slots__ = (
+        "_alive_us",
+        "_looked_us",
+        "_observation",
+        "_seen",
+        "_silence_us",
+        "_socket",
+        "_tail",
+        "_until_us",
+        "is_waiting",
+        "why",
+    )
 
     def __init__(self, connection: Any) -> None:
         self._socket = connection
@@ -29,8 +40,14 @@ class Guard:
         self._observation: Observation | None = None
         self._seen: bytes | None = None
         self._tail = b""
-        self._alive_us = 0
+        self._alive_us = self._looked_us = 0
         self.why: str | None = None
+        self.is_waiting = True
+        """Somebody is waiting for the next bytes. A caller who takes his time with the last ones is no silence of the API's."""
+
+    def disarm(self) -> None:
+        """It is over: the connection may serve the next call already."""
+        self._until_us = self._silence_us = None
 
     def until(self, until_us: int | None) -> None:
         """The reading has to be over then (steady clock); None: whenever it is."""
@@ -46,10 +63,13 @@ class Guard:
         """Ends the reading when a limit has passed. Never raises."""
         if self.why is not None:
             return
+        pause_us, self._looked_us = now_us - (self._looked_us or now_us), now_us
+        if self._until_us is not None and not self.is_waiting:  # the caller's own time
+            self._until_us += pause_us
         if self._until_us is not None and now_us > self._until_us:
             self._abort("the answer took longer than its limit")
         elif self._silence_us is not None:
-            if self._has_come():
+            if not self.is_waiting or self._has_come():
                 self._alive_us = now_us
             elif now_us - self._alive_us > self._silence_us:
                 self._abort(f"no event for {self._silence_us / 1e6:g} s")

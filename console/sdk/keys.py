@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from console.errors import ConfigError, Mistake
+from console.store.files import read_regular
 
 LARGEST: Final = 10_000
 
@@ -18,8 +19,7 @@ def read_key(reference: str) -> str:
         key = os.environ.get(where, "")
     else:
         try:
-            with Path(where).expanduser().open(encoding="utf-8") as file:
-                key = file.read(LARGEST)
+            key = read_regular(Path(where).expanduser(), LARGEST)
         except (OSError, UnicodeError) as error:
             raise ConfigError((Mistake(where, 0, 0, f"the API key cannot be read: {type(error).__name__}"),)) from None
     key = key.strip()

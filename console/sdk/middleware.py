@@ -18,7 +18,6 @@ from console.sdk.clients import Clients
 from console.sdk.drivers import run, run_async
 from console.sdk.endpoints import Endpoint, endpoint_of
 from console.sdk.facts import batch_facts, facts_of, tagged, without_tags
-from console.sdk.requests import DEFAULT_TIMEOUT
 from console.sdk.wires import AsyncWire, SyncWire, error_type_of, is_unread
 
 if TYPE_CHECKING:
@@ -96,9 +95,8 @@ class ConsoleMiddleware(Middleware):
             facts,
             self._clients.max_retries if client is None else client.max_retries,
             is_batch=is_batch,
-            is_client_known=client is not None,
+            client=client,
             plan=None if is_batch or stripped is request else self._plan(facts.feature),  # a chain needs a copy of its own
-            client_timeout=DEFAULT_TIMEOUT if client is None else client.timeout,
         )
 
     def _plan(self, feature: str) -> Plan | None:
@@ -191,7 +189,7 @@ class ConsoleMiddleware(Middleware):
             if http is None:  # another middleware below answered with a finished value
                 call.served(response)
                 return
-            if not call.is_client_known and (client := getattr(response, "_client", None)) is not None:
+            if call.client is None and (client := getattr(response, "_client", None)) is not None:
                 call.learn_retries(self._clients.learn(call_next, client))
             call.answered(http)
             if message is not None:  # read and parsed: most calls

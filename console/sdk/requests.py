@@ -9,11 +9,16 @@ import httpx2
 from anthropic import NotGiven, Omit
 
 from console.core.targets import KEY_OF_CLIENT, Target, patched
+from console.errors import ConfigError, Mistake
 from console.sdk.keys import read_key
 
 if TYPE_CHECKING:
     from anthropic._request import APIRequest
 
+    from console.sdk.clients import Client
+
+ALLOWED: Final = ("anthropic-", "x-stainless-", "accept", "content-type", "user-agent", "connection", "idempotency-key")
+"""Beginnings of the names of headers that a target with a host and a key of its own gets."""
 RAW_RESPONSE: Final = "X-Stainless-Raw-Response"
 DEFAULT_TIMEOUT: Final = httpx2.Timeout(timeout=600, connect=5.0)
 """The SDK's own, for a client that has had no answer yet."""
@@ -44,20 +49,29 @@ class Original(NamedTuple):
         return self.timeout.read if isinstance(self.timeout, httpx2.Timeout) else self.timeout
 
 
-def readdress(request: APIRequest, original: Original, target: Target, limit_s: float | None) -> bool:
+def is_allowed(header: str) -> bool:
+    """Whether a header may go to a target with a host and a key of its own."""
+    return header.lower().startswith(ALLOWED)
+
+
+def readdress(request: APIRequest, original: Original, target: Target, limit_s: float | None, client: Client | None) -> bool:
     """Makes `request`, a copy that is ours, the request for `target`. Answers whether its body differs from the application's.
 
     A plain answer is asked for unread, so that reading it can be ended when it takes too long: the SDK's own limits are for the
-    pause between two bytes. Raises ConfigError when the target's key cannot be read.
+    pause between two bytes. Not when another middleware comes next, which may want to read it. Raises ConfigError when the
+    target's key cannot be read, or the client's own credentials would go to the target's host.
     """
     body = patched(original.body, target) if isinstance(original.body, dict) else original.body
     headers, url = original.headers, original.url
-    if not request.stream and RAW_RESPONSE not in headers:
-        headers = {**headers, RAW_RESPONSE: "stream"}
     if target.base_url is not None:
         url = target.base_url.rstrip("/") + "/" + url.lstrip("/")
     if target.api_key is not None and target.api_key != KEY_OF_CLIENT:
-        headers = {**headers, "Authorization": Omit(), "X-Api-Key": read_key(target.api_key)}
+        if client is None:
+            raise ConfigError((Mistake("target", 0, 0, "whose client this is cannot be told"),))
+        headers = {name: value for name, value in headers.items() if is_allowed(name) or isinstance(value, Omit)}
+        headers |= {**client.kept_at_home(), "Authorization": Omit(), "X-Api-Key": read_key(target.api_key)}
+    if not request.stream and headers.get(RAW_RESPONSE) != "stream" and client is not None and client.is_next:
+        headers = {**headers, RAW_RESPONSE: "stream"}
     # The options are a copy of ours; what pydantic does when a field is set costs 0.6 us each.
     vars(request.options).update(json_data=body, url=url, headers=headers, timeout=_timeout(original.timeout, limit_s))
     return body is not original.body

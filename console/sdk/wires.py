@@ -5,10 +5,10 @@ The two classes differ in where they wait and in nothing else; what an answer me
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+import anyio
 import httpx2
 
 from console.core.commit import Held
@@ -66,9 +66,12 @@ class _Hand:
         self._call.answered(http)
         if not is_unread(http):
             return self._read(http)
+        is_events = is_event_stream(http)
+        if http.status_code < 400 and (is_events or self._call.is_left_unread):
+            if is_events or not self._call.facts.is_streamed or "json" in http.headers.get("content-type", ""):
+                self._call.guard(http)  # in any other stream nobody sees where the content begins
+            return Answered(http.status_code, now_us(), is_events, is_unread=True)
         self._call.guard(http)
-        if http.status_code < 400 and is_read_by_caller(self._call, http):
-            return Answered(http.status_code, now_us(), is_event_stream(http), is_unread=True)
         return None
 
     def _read(self, http: httpx2.Response) -> Answered:
@@ -118,7 +121,7 @@ class SyncWire(_Hand):
             if type(effect) is Send:
                 return self._send(effect)
             if type(effect) is Pull:
-                return self._pull()
+                return self._pull(effect)
             assert type(effect) is Wait  # noqa: S101 -- the union is closed
             return self._wait(effect.seconds)
         except Exception:
@@ -145,7 +148,7 @@ class SyncWire(_Hand):
             return self._broken(error)
         return self._read(http)
 
-    def _pull(self) -> Reply:
+    def _pull(self, effect: Pull) -> Reply:
         held, look = Held(), "held"
         rest = iter(readable(self.response, is_async=False))
         try:
@@ -153,6 +156,8 @@ class SyncWire(_Hand):
                 look = held.take(chunk)
                 if look != "held":
                     break
+                if effect.by_us is not None and now_us() > effect.by_us:
+                    raise httpx2.ReadTimeout("no content within its limit")
             if look == "content":
                 return self._committed(held, rest)
             for chunk, _ in zip(rest, range(MAX_ERROR_CHUNKS)):  # noqa: B905 -- one of them is a limit
@@ -188,7 +193,7 @@ class AsyncWire(_Hand):
             if type(effect) is Send:
                 return await self._send(effect)
             if type(effect) is Pull:
-                return await self._pull()
+                return await self._pull(effect)
             assert type(effect) is Wait  # noqa: S101 -- the union is closed
             return await self._wait(effect.seconds)
         except Exception:
@@ -215,7 +220,7 @@ class AsyncWire(_Hand):
             return self._broken(error)
         return self._read(http)
 
-    async def _pull(self) -> Reply:
+    async def _pull(self, effect: Pull) -> Reply:
         held, look = Held(), "held"
         rest = aiter(readable(self.response, is_async=True))
         try:
@@ -223,6 +228,8 @@ class AsyncWire(_Hand):
                 look = held.take(chunk)
                 if look != "held":
                     break
+                if effect.by_us is not None and now_us() > effect.by_us:
+                    raise httpx2.ReadTimeout("no content within its limit")
             if look == "content":
                 return self._committed(held, rest)
             async for chunk in rest:
@@ -241,7 +248,7 @@ class AsyncWire(_Hand):
             switch = self._call.stopped_by(self._call.target)
             if switch is not None:
                 return Stopped(switch)
-            await asyncio.sleep(min(LOOK_S, left))
+            await anyio.sleep(min(LOOK_S, left))
         return Woken(now_us())
 
 
@@ -257,12 +264,7 @@ def is_unread(http: Any) -> bool:
 
 def is_event_stream(http: httpx2.Response) -> bool:
     """Whether the body is a stream of events that can be looked into."""
-    return "text/event-stream" in http.headers.get("content-type", "")
-
-
-def is_read_by_caller(call: Call, http: httpx2.Response) -> bool:
-    """Whether the caller wants the body unread: a stream, or the response itself (`with_streaming_response`)."""
-    return call.is_left_unread or is_event_stream(http)
+    return "text/event-stream" in http.headers.get("content-type", "").lower()
 
 
 def error_type_of(http: httpx2.Response) -> str | None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-MAX_FILES: Final = 1_000
+MAX_FILES: Final = 100_000
 
 
 def broken_glass(directories: Iterable[Path], before: Mapping[Scope, Switch] | None = None) -> dict[Scope, Switch]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from console.core.targets import Routing
 from console.errors import ConfigError, Mistake
+from console.store.files import read_regular
 from console.store.locations import Locations, data_directory, locations
 from console.store.shipped import shipped_text
 
@@ -37,17 +38,28 @@ class Settings:
     routing: Routing = field(default_factory=Routing)
     prompts: Path = Path("prompts")
     """The directory of prompt files: <name>/v<N>.md."""
+    expects_data: bool = False
+    """The data directory was named by the caller, and not by the configuration as well: it should be there already."""
 
 
-def find_configuration(explicit: str | Path | None, environment: Mapping[str, str] | None = None) -> Path | None:
-    """The configuration file that counts, or None. A file that was asked for by name is returned even when it is missing."""
+def find_configuration(
+    explicit: str | Path | None, environment: Mapping[str, str] | None = None, *, data: str | Path | None = None
+) -> Path | None:
+    """The configuration file that counts, or None. A file that was asked for by name is returned even when it is missing. A
+    data directory that was named brings its own console.yaml, when there is one."""
     env = os.environ if environment is None else environment
     if explicit is not None:
         return Path(explicit).expanduser().absolute()
     if env.get("CONSOLE_CONFIG"):
         return Path(env["CONSOLE_CONFIG"]).expanduser().absolute()
     home = env.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    for candidate in (Path("console.yaml"), Path(home) / "console" / "console.yaml", Path("/etc/console/console.yaml")):
+    beside: tuple[Path, ...] = () if data is None else (Path(data).expanduser() / "console.yaml",)
+    for candidate in (
+        *beside,
+        Path("console.yaml"),
+        Path(home) / "console" / "console.yaml",
+        Path("/etc/console/console.yaml"),
+    ):
         if candidate.is_file():
             return candidate.absolute()
     return None
@@ -56,16 +68,17 @@ def find_configuration(explicit: str | Path | None, environment: Mapping[str, st
 def load_settings(config: str | Path | None = None, data: str | Path | None = None) -> Settings:
     """The settings of this process. Raises ConfigError with every mistake. Without any file: the defaults, and pydantic and
     yaml are never loaded."""
-    file = find_configuration(config)
+    file = find_configuration(config, data=data)
     if file is None:
-        places = locations(data_directory(data, None))
+        places, prompts = locations(data_directory(data, None)), Path("prompts").absolute()
         return Settings(
-            None, "development", None, {}, 2 * 86400, 400 * 86400, None, places, Routing(), Path("prompts").absolute()
+            None, "development", None, {}, 2 * 86400, 400 * 86400, None, places, Routing(), prompts, data is not None
         )
     from console.core.configuration import parse_configuration  # noqa: PLC0415 -- 100 ms that no file does not need
 
     parsed = parse_configuration(read_trusted(file), str(file))
     configured = None if parsed.data is None else _beside(file, parsed.data)
+    directory = data_directory(data, configured)
     kill_directories = tuple(_beside(file, directory) for directory in parsed.kill_directories)
     return Settings(
         file=file,
@@ -75,9 +88,10 @@ def load_settings(config: str | Path | None = None, data: str | Path | None = No
         calls_kept_s=parsed.retention.calls,
         rollups_kept_s=parsed.retention.rollups,
         prices_file=None if parsed.prices is None else _beside(file, parsed.prices),
-        locations=locations(data_directory(data, configured), kill_directories),
+        locations=locations(directory, kill_directories),
         routing=parsed.routing(),
         prompts=_beside(file, parsed.prompts or "prompts"),
+        expects_data=data is not None and (configured is None or directory.resolve() != configured.resolve()),
     )
 
 
@@ -92,7 +106,7 @@ def read_trusted(file: Path) -> str:
             raise _mistake(file, "writable by everybody: run `chmod o-w` on it, after you have looked at what it says")
         if status.st_uid not in (0, os.getuid()):
             raise _mistake(file, f"owned by user id {status.st_uid}, neither root nor you")
-        return file.read_text(encoding="utf-8")
+        return read_regular(file, MAX_BYTES)
     except OSError as error:
         raise _mistake(file, f"cannot be read: {error.strerror}") from None
     except UnicodeError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
@@ -15,6 +16,19 @@ from console.errors import StoreBusy
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+def read_regular(path: Path, largest: int) -> str:
+    """The text of a regular file of at most `largest` bytes; a pipe or a device in its place would keep the reader waiting for
+    ever. Raises OSError, UnicodeError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        data = file.read(largest + 1)
+    if len(data) > largest:
+        raise OSError(errno.EFBIG, f"larger than {largest} bytes", str(path))
+    return data.decode("utf-8")
 
 
 def write_whole(path: Path, text: str, *, mode: int = 0o600) -> None:

@@ -6,12 +6,14 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from console.core.control import EMPTY, ControlRefused, ControlState, decode_kept, encode_kept
-from console.store.files import file_lock, mode_in, write_whole
+from console.store.files import file_lock, mode_in, read_regular, write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
+LARGEST: Final = 100_000_000
+"""Bytes; a few hundred switches are 100 KB, prompts come on top."""
 AHEAD_US: Final = 86_400_000_000
 """A version is a time: one a day ahead of now was not written by an act. The file belongs to the application, and a forged
 version must not outrank the operator's next act."""
@@ -20,7 +22,7 @@ version must not outrank the operator's next act."""
 def read_kept(path: Path) -> tuple[ControlState, str | None]:
     """The kept state and what is wrong with it, if anything. No file is an empty state and nothing wrong. Never raises."""
     try:
-        state = decode_kept(path.read_text(encoding="utf-8"))
+        state = decode_kept(read_regular(path, LARGEST))
         if state.version > time.time_ns() // 1000 + AHEAD_US:
             return EMPTY, f"{path.name}: its version lies in the future; it is not used"
         return state, None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from console.core.text import SafeText, block, line
 from console.errors import ConsoleError
+from console.tui import words
 
 if TYPE_CHECKING:
     from console.ops.views import Acknowledgement, Applied, Order, Preview, PromptStatus
@@ -72,6 +73,16 @@ class Acting:
             raise
         self._unseen.pop(number, None)
         return applied
+
+    async def undone_words(self, change_id: str | None) -> str | None:
+        """ "already undone by op2 04:12Z …" when this act was taken back meanwhile; None when it was not."""
+        view = await self._lane.run(self._desk.status)
+        found = next((change for change in view.changes if change.id == change_id), None)
+        if found is None or not found.is_undone:
+            return None
+        undo = next((each for each in view.changes if each.act == "undo" and each.subject == found.subject), None)
+        who = f" by {line(undo.actor, 30)} {words.clock(undo.at)}" if undo is not None else ""
+        return f"already undone{who}: {line(found.act, 20)} {line(found.subject, 60)}"
 
     async def acknowledgement(self, applied: Applied) -> Acknowledgement:
         return await self._lane.run(self._desk.acknowledgement, applied)

@@ -29,7 +29,7 @@ _ASCII: Final = str.maketrans(
         **dict.fromkeys("─━╌╍", "-"),
         **dict.fromkeys("│┃╎", "|"),
         **dict(zip("▁▂▃▄▅▆▇█", "__..--##", strict=True)),
-        **dict(zip("●▲■○▶▼·…–→↑↓✓×¦▸░", "*!#o>v.~->^v+x|>:", strict=True)),
+        **dict(zip("●▲■○▶▷▼·…–→↑↓✓×¦▸░", "*!#o>-v.~->^v+x|>:", strict=True)),
         "≤": "<",
     }
 )

@@ -232,3 +232,36 @@ def test_a_closed_pipe_is_no_error(home: Path) -> None:
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=home, timeout=60)
     assert done.stderr == ""
     assert done.stdout.splitlines()[-1] == "0"
+
+
+def test_a_data_directory_brings_its_own_configuration(home: Path) -> None:
+    there = home / "there"
+    there.mkdir()
+    (there / "console.yaml").write_text("environment: beside\ndata: elsewhere\n")
+    (home / "console.yaml").write_text("environment: here\n")
+    said = run_json(home, "config", "check", "--data", "there")
+    assert (said["environment"], said["data"]) == ("beside", str(there)), "the directory that was given still wins"
+    assert run_json(home, "config", "check")["environment"] == "here"
+    assert run_json(home, "config", "check", "--data", "there", "--config", "console.yaml")["environment"] == "here"
+    file = str(home / "console.yaml")
+    done = run(home, "config", "check", "--data", "there", "--json", CONSOLE_CONFIG=file)
+    assert json.loads(done.stdout)["environment"] == "here"
+
+
+def test_a_data_directory_that_is_not_there_is_a_problem_and_no_act_makes_it(home: Path) -> None:
+    nowhere = home / "nowhere"
+    words = f"no installation in {nowhere}: is --data / --config right? `console init` makes one"
+    assert run_json(home, "status", "--data", "nowhere", check=1)["telemetry_problem"] == words
+    assert f"PROBLEM {words}" in run(home, "--data", "nowhere", "status", check=1).stdout
+    for arguments in (("kill", "a"), ("switch", "a", "claude-haiku-5-5"), ("undo",)):
+        assert words in run(home, *arguments, "--data", "nowhere", check=1).stderr
+    assert not nowhere.exists()
+    (home / "console.yaml").write_text("environment: here\ndata: nowhere\n")
+    run(home, "status", "--data", "nowhere")
+    run(home, "kill", "a", "--data", "nowhere")
+    assert (nowhere / "control.db").exists()
+
+
+def test_init_makes_the_data_directory_that_is_named(home: Path) -> None:
+    run(home, "init", "--data", "fresh")
+    run(home, "status", "--data", "fresh")

@@ -59,6 +59,7 @@ def test_without_a_terminal_it_prints_a_line_a_second_and_ends_what_it_started(t
     assert len(lines) == 9
     assert "processes 2/2 follow" in lines[-1]
     assert "support-reply" in lines[-1]
+    assert f"in another terminal: console --config {data / 'console.yaml'}\n" in out
     wait_for_end(data)
 
 

@@ -100,7 +100,7 @@ def test_a_prompt_is_listed_shown_used_and_rolled_back(home: Path) -> None:
     run(home, "undo")
     run(home, "undo")
     assert run_json(home, "prompt", "list", "reply")[0]["chosen_by"] is None
-    run(home, "prompt", "use", "reply", "1", "--for", "1h")
+    run(home, "prompt", "use", "reply", "1")
     assert "current" in run(home, "prompt", "list", "reply").stdout
 
 
@@ -265,3 +265,30 @@ def test_every_subcommand_and_option_has_help(home: Path) -> None:
         for command in group.commands.values() if isinstance(group, click.Group) else ():
             assert command.help, (name, command.name)
             assert all(not isinstance(option, click.Option) or option.help for option in command.params), (name, command.name)
+
+
+def test_use_and_rollback_do_not_end_by_themselves(home: Path) -> None:
+    for words in (("use", "reply", "1"), ("rollback", "reply")):
+        assert "No such option" in run(home, "prompt", *words, "--for", "1h", check=2).stderr
+    assert not (home / "data" / "control.db").exists()
+
+
+def test_show_and_check_go_by_what_is_served_when_the_file_was_edited_or_lost(home: Path) -> None:
+    run(home, "prompt", "use", "reply", "2")
+    assert run_json(home, "prompt", "show", "reply")["source"] == "file"
+    file = home / "prompts" / "reply" / "v2.md"
+    file.write_text("---\nowner: b\n---\nEdited.\n")
+    done = run(home, "prompt", "show", "reply")
+    assert "Text of 2." in done.stdout and "Edited" not in done.stdout
+    assert done.stderr == "the file was edited since: this is the registered text, which is served\n"
+    file.unlink()
+    done = run(home, "prompt", "show", "reply")
+    assert "Text of 2." in done.stdout
+    assert done.stderr == "the file is lost: this is the registered text, which is served\n"
+    assert run_json(home, "prompt", "show", "reply")["source"] == "registered"
+    assert run(home, "prompt", "check", check=1).stderr.startswith("reply/v2.md: lost")
+
+
+def test_a_feature_that_nobody_knows_is_not_switched(home: Path) -> None:
+    assert "did you mean summarize" in run(home, "switch", "sumarize", "haiku", check=1).stderr
+    assert not (home / "data" / "control.db").exists()

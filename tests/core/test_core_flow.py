@@ -456,10 +456,13 @@ def test_an_only_target_that_took_too_long_is_not_asked_again(scene: Scene) -> N
 # -- deadline and limits -----------------------------------------------------------------------------------------------
 
 
-def test_i2_every_attempt_gets_its_limit_or_what_is_left_until_the_deadline(scene: Scene) -> None:
-    scene.attempt_s = 40.0
+def test_i2_every_attempt_gets_its_limit_or_its_share_of_what_is_left_until_the_deadline(scene: Scene) -> None:
+    """One silent target leaves time for the others; the last one may use all of it."""
+    scene.attempt_s = 30.0
     story = scene.play((A, B, C), Failed("timeout"), Failed("timeout"), Failed("timeout"), deadline_s=90.0)
-    assert [effect.limit_s for effect in story.effects if isinstance(effect, Send)] == [60.0, 50.0, 10.0]
+    assert [effect.limit_s for effect in story.effects if isinstance(effect, Send)] == [30.0, 30.0, 30.0]
+    story = scene.play((A, B), Failed("timeout"), Failed("timeout"), deadline_s=900.0)
+    assert [effect.limit_s for effect in story.effects if isinstance(effect, Send)] == [60.0, 60.0]
 
 
 @pytest.mark.parametrize(("left_s", "is_asked"), [(0.0, False), (LEAST_S / 2, False), (LEAST_S, True), (-5.0, False)])

@@ -107,7 +107,7 @@ def test_a_deliberate_step_down_is_rolled_back_to_the_higher_version(files: Loca
 
 
 def test_a16_undo_of_use_and_of_rollback_gives_the_exact_pointer_before(files: Locations) -> None:
-    do(files, "use", prompt="reply", version=1, for_us=30 * MINUTE_US)
+    do(files, "use", prompt="reply", version=1)
     first = row_of(files, KEY)
     do(files, "use", prompt="reply", version=3)
     second = row_of(files, KEY)
@@ -116,7 +116,7 @@ def test_a16_undo_of_use_and_of_rollback_gives_the_exact_pointer_before(files: L
     assert row_of(files, KEY) == second
     do(files, "undo")
     assert row_of(files, KEY) == first
-    assert first[1] is not None
+    assert first[1] is None
     do(files, "undo")
     assert row_of(files, KEY) == (encode_pointer(None), None)
     assert status(files).current == (3,)
@@ -344,3 +344,31 @@ def test_acts_on_prompts_stand_in_the_audit_as_json(files: Locations) -> None:
     assert json.loads(row.after)["withdrawn"] == []
     (change,) = desk_of(files).status().changes
     assert (change.subject, change.before, change.after) == ("prompt:reply", "auto", "v2")
+
+
+@pytest.mark.parametrize("act", ["use", "rollback"])
+def test_a_version_does_not_expire_by_itself(files: Locations, act: str) -> None:
+    with pytest.raises(ActError, match="does not expire by itself; roll back when it is over"):
+        do(files, act, prompt="reply", version=1, for_us=MINUTE_US)
+    assert not files.control.exists()
+
+
+def test_the_text_of_a_version_is_what_is_served_also_when_its_file_was_edited_or_lost(files: Locations) -> None:
+    do(files, "use", prompt="reply", version=2)
+    assert desk_of(files).prompt_source("reply", 2)[1] == "file"
+    file = prompt_file(files, "reply", 2, "Edited by hand.")
+    text, source = desk_of(files).prompt_source("reply", 2)
+    assert ("Text of 2." in text, source) == (True, "registered")
+    assert desk_of(files).prompt_text("reply", 2) == text
+    file.unlink()
+    assert desk_of(files).prompt_source("reply", 2) == (text, "registered")
+    assert desk_of(files).prompt_source("reply", 3)[1] == "file"
+
+
+def test_a_lost_file_of_the_current_version_is_a_mistake(files: Locations) -> None:
+    do(files, "use", prompt="reply", version=1)
+    do(files, "use", prompt="reply", version=2)
+    for number in (1, 2):
+        (prompts_of(files) / "reply" / f"v{number}.md").unlink()
+    (mistake,) = desk_of(files).prompt_mistakes()
+    assert mistake.startswith("reply/v2.md: lost")

@@ -11,8 +11,10 @@ from store_tools import SUMMARIZE, assert_chain, kill, now_us
 
 from console.core.routes import encode_force, encode_route
 from console.core.switches import ALL, Scope
+from console.core.targets import Routing
 from console.errors import ActConflict, ActError, NothingToUndo
 from console.ops.views import Order
+from console.store.configuration import load_prices
 
 if TYPE_CHECKING:
     from console.store.locations import Locations
@@ -195,9 +197,8 @@ def test_the_preview_of_a_switch_says_who_serves_now_what_is_open_and_who_ignore
     assert "1 of 2 live processes do not know haiku" in text
     do(places, "force_open", targets=("haiku",))
     assert "forced_open by" in "\n".join(desk.preview(Order("switch", SUMMARIZE, targets=("haiku",))).warnings)
-    assert any(
-        "did you mean summarize" in warning for warning in desk.preview(Order("auto", Scope("feature", "sumarize"))).warnings
-    )
+    with pytest.raises(ActError, match="did you mean summarize"):
+        desk.preview(Order("auto", Scope("feature", "sumarize")))
 
 
 def test_the_same_switch_twice_is_harmless_and_says_so(places: Locations) -> None:
@@ -269,3 +270,34 @@ def test_each_act_counts_what_it_should_move(places: Locations, order: Order, co
     assert seen.calls_per_min_now == 0
     undone = desk.act(Order("undo"))[1]
     assert desk.acknowledgement(undone).counted != ""
+
+
+def test_a_switch_of_a_feature_that_nobody_knows_is_refused_while_others_are_known(places: Locations) -> None:
+    with pytest.raises(ActError, match="no feature 'sumarize'; did you mean summarize"):
+        do(places, "switch", scope=Scope("feature", "sumarize"), targets=("haiku",))
+    assert not places.control.exists()
+    record(places, 1, ago_s=3 * 86400, feature="nightly", target="sonnet")
+    do(places, "switch", scope=Scope("feature", "nightly"), targets=("haiku",))
+    do(places, "auto", scope=Scope("feature", "nightly"))
+    places.telemetry.write_bytes(b"no database" * 500)
+    do(places, "switch", scope=Scope("feature", "unseen"), targets=("haiku",))  # nobody can tell
+    places.telemetry.unlink()
+    do(places, "auto", scope=Scope("feature", "unseen"))  # its route is known
+
+
+def test_without_any_known_feature_every_name_can_be_switched(places: Locations) -> None:
+    desk = desk_of(places, routing=Routing())
+    desk.act(Order("switch", SUMMARIZE, targets=("claude-haiku-5-5",)))
+    assert acts(places) == ["switch"]
+
+
+def test_a_model_that_nobody_knows_is_the_first_warning_and_one_with_a_price_is_none(places: Locations) -> None:
+    desk = desk_of(places)
+    kill(places, SUMMARIZE)
+    shown = desk.preview(Order("switch", SUMMARIZE, targets=("haiku", "claude-hiaku-5-5")))
+    assert shown.warnings[0].startswith("no target, no price and no call of the last day has the model claude-hiaku-5-5")
+    assert "did you mean claude-haiku-5-5" in shown.warnings[0]
+    assert len(set(shown.warnings)) == len(shown.warnings)
+    priced = next(iter(set(load_prices(None).by_model) - {target.model for target in ROUTING.targets.values()}))
+    shown = desk.preview(Order("switch", SUMMARIZE, targets=(priced,)))
+    assert not any("no price" in warning for warning in shown.warnings)

@@ -14,6 +14,7 @@ from console.core.targets import Routing
 from console.ops.heartbeats import State, read_state
 
 if TYPE_CHECKING:
+    from console.ops.views import FeatureView
     from console.store.locations import Locations
 
 US = 1_000_000
@@ -47,6 +48,47 @@ def test_a_single_call_that_went_elsewhere_is_no_fallback_while_the_breaker_is_c
     tell(places, {"breakers": {"sonnet": told("closed")}})
     view = feature(places, "summarize").fallback
     assert view is not None and (view.target, view.reason) == ("haiku", "sonnet could not serve them")
+
+
+def at(places: Locations, after_s: float) -> FeatureView:
+    """The feature as it is seen so long after now."""
+    seen = desk_of(places, clock_us=lambda: now_us() + int(after_s * US)).status()
+    return next(view for view in seen.features if view.feature == "summarize")
+
+
+def test_a_fallback_is_over_and_the_target_is_the_present_one_within_two_steps(places: Locations) -> None:
+    record(places, 30, ago_s=50, feature="summarize", target="haiku", served_by="fallback")
+    record(places, 30, ago_s=50, feature="summarize", target="sonnet", status=529, outcome="failed", served_by="none")
+    assert (feature(places, "summarize").fallback, feature(places, "summarize").target) == (None, "haiku")
+    record(places, 2, ago_s=1, feature="summarize", target="sonnet")
+    view = feature(places, "summarize")
+    assert (view.fallback, view.target) == (None, "sonnet"), "the minute's majority was haiku"
+    record(places, 2, ago_s=1, feature="summarize", target="haiku", served_by="fallback")
+    assert feature(places, "summarize").fallback is not None
+    assert at(places, 25).fallback is None
+    assert at(places, 25).target == "haiku", "nothing recent: the majority of five minutes"
+
+
+def test_the_reason_of_a_fallback_behind_a_closed_breaker_is_of_the_last_minute(places: Locations) -> None:
+    tell(places, {"breakers": {"sonnet": told("closed")}})
+    record(places, 40, ago_s=150, feature="summarize", target="sonnet", status=529, outcome="failed", served_by="none")
+    record(places, 4, ago_s=1, feature="summarize", target="haiku", served_by="fallback")
+    view = feature(places, "summarize").fallback
+    assert view is not None and view.reason == "sonnet could not serve them"
+    record(places, 2, ago_s=20, feature="summarize", target="sonnet", status=503, outcome="failed", served_by="none")
+    view = feature(places, "summarize").fallback
+    assert view is not None and view.reason == "sonnet: 503 x2 in the last minute"
+
+
+@pytest.mark.parametrize("other", [{"breakers": {"sonnet": told("closed")}}, {}])
+def test_a_breaker_that_is_open_in_some_processes_says_in_how_many_of_those_that_live(
+    places: Locations, other: dict[str, Any]
+) -> None:
+    tell(places, {"breakers": {"sonnet": told("open", "529 x3")}}, other)
+    record(places, 30, ago_s=1, feature="summarize", target="sonnet")
+    record(places, 1, ago_s=1, feature="summarize", target="haiku", served_by="fallback")
+    view = feature(places, "summarize").fallback
+    assert view is not None and view.reason == "sonnet open in 1 of 2: 529 x3"
 
 
 def test_a_route_is_a_route_and_no_fallback(places: Locations) -> None:

@@ -71,7 +71,11 @@ POINTS: dict[str, tuple[Shape, Fault]] = {
 
 def _foreign_threads() -> set[str]:
     """Without our own, and the event loop's for looking up names."""
-    return {thread.name for thread in threading.enumerate() if not thread.name.startswith(("console-", "asyncio_"))}
+    return {
+        thread.name
+        for thread in threading.enumerate()
+        if "_handle" not in thread.name and not thread.name.startswith(("console-", "asyncio_"))
+    }
 
 
 async def _until(condition: Callable[[], object], *, within_s: float = 1.0) -> None:

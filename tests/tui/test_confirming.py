@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from console.core.switches import ALL, Scope
-from console.errors import ActConflict, StoreError
-from console.ops.views import Order
+from console.errors import ActConflict, NothingToUndo, StoreError
+from console.ops.views import Acknowledgement, Order
+from console.tui.screens.confirm import _from_to
 from tests.tui.driving import opened, painted, typed, until
-from tests.tui.example import ExampleDesk, hostile_view
+from tests.tui.example import ExampleDesk, hostile_view, process
 
 pytestmark = pytest.mark.asyncio
 
@@ -253,3 +255,70 @@ async def test_d3_markup_in_a_preview_is_shown_as_written() -> None:
         assert "·[2J·]0;own" in text
         await pilot.press("y")
         await until(app, lambda text: "of 1 process" in text)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_an_undo_that_lost_a_race_ends_and_says_who_was_faster() -> None:
+    desk = ExampleDesk()
+    async with opened(desk) as (app, pilot):
+        await pilot.press("K")
+        await until(app, lambda text: ASKING in text)
+        await pilot.press("y")
+        await until(app, lambda text: "12 of 12" in text)
+        await pilot.press("escape")
+        await until(app, lambda text: "u undoes it" in text)
+        await pilot.press("u")
+        await until(app, lambda text: "Undo the last act" in text and ASKING in text)
+        mine, *older = desk.view.changes
+        theirs = replace(mine, id="theirs", actor="op2", act="undo")
+        desk.view = replace(desk.view, changes=(theirs, replace(mine, is_undone=True), *older))
+        desk.refuse = NothingToUndo("no act that could be taken back")
+        looked = len(desk.previews)
+        await pilot.press("y")
+        text = await until(app, lambda text: "already undone by op2" in text)
+        assert ASKING not in text
+        assert len(desk.previews) == looked
+
+
+@pytest.mark.usefixtures("quick")
+async def test_the_offer_to_undo_says_what_u_does_in_the_pane_that_has_the_focus() -> None:
+    desk = ExampleDesk()
+    async with opened(desk) as (app, pilot):
+        await pilot.press("K")
+        await until(app, lambda text: ASKING in text)
+        await pilot.press("y")
+        await until(app, lambda text: "12 of 12" in text)
+        await pilot.press("escape")
+        await until(app, lambda text: "· u undoes it" in text)
+        done = desk.view.changes[0].id
+        await pilot.press("5", "j", "j")
+        await until(app, lambda text: "u in this pane undoes the row; 1 then u undoes it" in text)
+        await pilot.press("u")
+        await until(app, lambda text: ASKING in text)
+        assert desk.previews[-1].change_id == "c2" != done
+        await pilot.press("escape", "1")
+        await until(app, lambda text: "· u undoes it" in text)
+        await pilot.press("u")
+        await until(app, lambda text: ASKING in text)
+        assert desk.previews[-1].change_id == done
+
+
+async def test_a_number_that_is_not_known_yet_is_promised() -> None:
+    seen = Acknowledgement(1, 1, 1, (), 3.0, 412.0, None)
+    assert _from_to(seen, "about 10 s", is_late=False) == "412 before → number in about 10 s"
+    assert "still looking" in _from_to(seen, "about 10 s", is_late=True)
+    assert _from_to(replace(seen, calls_per_min_now=0.0), "about 10 s", is_late=True) == "412 before → 0 now"
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_line_of_the_dialog_that_is_cut_says_so() -> None:
+    desk = ExampleDesk(laggards=1)
+    view = desk.view
+    desk.view = replace(view, processes=(process(0, host="h" * 60, service="s" * 60, pid=10**40), *view.processes[1:]))
+    async with opened(desk) as (app, pilot):
+        await pilot.press("K")
+        await until(app, lambda text: ASKING in text)
+        await pilot.press("y")
+        text = await until(app, lambda text: "not yet" in text)
+        cut = next(each for each in text.split("\n") if "not yet" in each)
+        assert cut.rsplit("┃", 1)[0].rstrip().endswith("…")

@@ -219,3 +219,19 @@ async def test_a_row_that_did_not_change_is_not_painted_again() -> None:
         app._display = lambda screen, renderable: (updates.append(renderable), original(screen, renderable))[1]  # type: ignore[method-assign]
         await pilot.pause(0.6)
         assert [update for update in updates if update is not None] == []
+
+
+@pytest.mark.parametrize("no_colour", [False, True])
+async def test_only_the_pane_that_has_the_focus_shows_a_cursor_and_it_is_known_without_colour(
+    no_colour: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if no_colour:
+        monkeypatch.setenv("NO_COLOR", "1")
+    async with opened(ExampleDesk()) as (app, pilot):
+        assert "[1 Features]" in painted(app)
+        await pilot.press("5")
+        text = await until(app, lambda text: "[5 What changed]" in text)
+        assert "[1 Features]" not in text
+        assert text.count("▶") == 1
+        assert "▷▲ support-reply" in text
+        assert "┏" in text

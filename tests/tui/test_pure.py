@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -16,16 +17,17 @@ from textual.color import Color
 from console.core.switches import ALL, Scope
 from console.ops.views import Order
 from console.tui import words
-from console.tui.cells import Cells, Row, Span, clipped, fit, folded, width_of, wrapped
+from console.tui.cells import Cells, Row, Span, clipped, fit, folded, plain, width_of, wrapped
 from console.tui.cursor import Cursor
 from console.tui.guard import Bursts, Guard
 from console.tui.order import Ranking, state_of
+from console.tui.panes import failover, features, targets
 from console.tui.safe import SafeFilter, is_ascii_only, to_ascii
 from console.tui.screens.palette import parse
 from console.tui.widgets import plot
 from console.tui.widgets.entry import Entry
 from console.tui.widgets.lines import _changed_cells
-from tests.tui.example import HOSTILE, feature
+from tests.tui.example import HOSTILE, calm_view, feature, sick_target
 
 # -- order
 
@@ -326,3 +328,16 @@ def test_opening_the_console_loads_neither_the_sdk_nor_what_is_slow() -> None:
     heavy = ("anthropic", "httpx2", "pydantic", "numpy", "textual.widgets._markdown", "textual.widgets._data_table")
     found = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_a_target_that_nobody_uses_is_not_bad_and_a_block_is_called_so() -> None:
+    unused = sick_target(features=(), calls_5m=0, error_rate=None)
+    assert not targets.is_wrong(unused)
+    assert "not used" in plain(targets.short_row(unused, unused.since or 0, 100, 0))
+    assert targets.is_wrong(replace(unused, calls_5m=5))
+    assert targets.is_wrong(replace(unused, features=("a",)))
+    assert "bad" not in failover.title(calm_view(targets=(unused,)))
+    mixed = feature("a", served_by=(("primary", 77), ("fallback", 23)), target="sonnet")
+    assert features.served_words(mixed, 40) == "sonnet (fallback 23% of 5 min)"
+    assert features.served_words(mixed, 20) == "sonnet (fallback)"
+    assert features.served_words(replace(mixed, served_by=(("primary", 77), ("none", 23)))) == "sonnet (blocked 23% of 5 min)"

@@ -474,7 +474,7 @@ async def test_a_feature_that_its_first_target_does_not_serve_is_at_least_warn()
     away = FallbackView("haiku", "sonnet", "sonnet open", NOW_US)
     assert state_of(feature("a", fallback=away)) == "WARN"
     few = feature("a", served_by=(("primary", 98), ("fallback", 2)))  # too few for `ops` to call it a fallback
-    assert (state_of(few), features.served_words(few)) == ("OK", "sonnet (fallback 2%)")
+    assert (state_of(few), features.served_words(few)) == ("OK", "sonnet (fallback 2% of 5 min)")
     assert state_of(feature("a", fallback=away, error_rate=0.5)) == "CRIT"
     assert state_of(feature("a", served_by=(("degraded", 60), ("primary", 40)))) == "WARN"
     assert features.served_words(feature("a", fallback=away)) == "haiku (fallback)"

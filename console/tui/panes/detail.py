@@ -10,7 +10,7 @@ from console.tui import words
 from console.tui.cells import Row, row, wrapped
 from console.tui.order import state_of
 from console.tui.panes import failover, targets
-from console.tui.panes.features import killed_words, served_words
+from console.tui.panes.features import how_served, killed_words, served_words
 from console.tui.things import feature_named, target_named
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _feature(feature: FeatureView, now_us: int, width: int) -> list[Row]:
         ("blocked", f"{feature.blocked_5m:,} by kill switches"),
         ("p50 p95 p99", "  ".join(map(words.latency, (feature.p50_ms, feature.p95_ms, feature.p99_ms)))),
         ("served by", served_words(feature)),
-        ("", ", ".join(f"{name} {calls:,}" for name, calls in feature.served_by)),
+        ("", ", ".join(f"{how_served(name)} {calls:,}" for name, calls in feature.served_by)),
         ("target", feature.target or words.NONE),
         ("chain", words.chain(feature.chain) if feature.chain else "the application decides"),
         *_elsewhere(feature, now_us),

@@ -117,7 +117,7 @@ def feature_row(feature: FeatureView, width: int) -> Row:
     cells.cell("", 1).cell(state if state != "IDLE" else "idle", _STATE + 1, role)
     for column in columns_for(width):
         cells.cell(column.text(feature), column.width, _cell_role(column, feature, role), column.align).cell("", 1)
-    return cells.cell(served_words(feature), served, role).row()
+    return cells.cell(served_words(feature, served), served, role).row()
 
 
 def _cell_role(column: _Column, feature: FeatureView, role: Role) -> Role:
@@ -127,8 +127,9 @@ def _cell_role(column: _Column, feature: FeatureView, role: Role) -> Role:
     return role
 
 
-def served_words(feature: FeatureView) -> str:
-    """Who answers, in brackets why it is not the first of the chain; or why nobody does."""
+def served_words(feature: FeatureView, width: int | None = None) -> str:
+    """Who answers, in brackets why it is not the first of the chain; or why nobody does. Without the shares of five minutes
+    when they take more than `width`."""
     if feature.killed is not None:
         blocked = f", {feature.blocked_5m:,} blocked" if feature.blocked_5m else ""
         return killed_words(feature.killed) + blocked
@@ -137,22 +138,31 @@ def served_words(feature: FeatureView) -> str:
         target = feature.fallback.target
     elif feature.route is not None:  # the five minutes of `target` still hold what was before the switch
         target = next(iter(feature.route.targets), target)
-    target = target or (feature.served_by[0][0] if feature.served_by else words.NONE)
+    target = target or (how_served(feature.served_by[0][0]) if feature.served_by else words.NONE)
     marks = list(_marks(feature))
-    return f"{target} ({', '.join(marks)})" if marks else target
+    if not marks:
+        return target
+    shares = [f"{name} {share}".rstrip() for name, share in marks]
+    said = f"{target} ({', '.join(shares)}{' of 5 min' if marks[-1][1] else ''})"
+    return said if width is None or len(said) <= width else f"{target} ({', '.join(name for name, _ in marks)})"
 
 
-def _marks(feature: FeatureView) -> Iterator[str]:
-    """ "fallback", "switched", "degraded 12%": what differs from the first target of the configured chain."""
+def how_served(name: str) -> str:
+    """A way of being served as people say it: by nobody is blocked."""
+    return "blocked" if name == "none" else name
+
+
+def _marks(feature: FeatureView) -> Iterator[tuple[str, str]]:
+    """("fallback", ""), ("switched", ""), ("degraded", "12%"): what differs from the first target of the configured chain."""
     total = sum(calls for _, calls in feature.served_by)
     shares = {name: calls / total for name, calls in feature.served_by if name != "primary" and calls and total}
     if feature.route is not None:
-        yield "switched"
+        yield "switched", ""
     if feature.fallback is not None and "fallback" not in shares:
-        yield "fallback"
+        yield "fallback", ""
     for name, share in shares.items():
         if share >= 0.005:
-            yield name if share >= 0.995 else f"{name} {share:.0%}"
+            yield how_served(name), "" if share >= 0.995 else f"{share:.0%}"
 
 
 def killed_words(switch: Switch) -> str:

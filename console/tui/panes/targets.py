@@ -39,6 +39,8 @@ def breaker_words(target: TargetView) -> str:
 def state_of_breakers(target: TargetView) -> tuple[str, Role]:
     """(glyph, role) of its worst breaker."""
     states = {state for state, _ in target.breakers or ()}
+    if is_unused(target):
+        return "○", "dim"
     if target.forced is not None and target.forced.state == "forced_open":
         return "■", "off"
     if states & _SHUT:
@@ -55,6 +57,12 @@ def error_role(target: TargetView) -> Role:
     return "crit" if rate > ERROR_CRIT else "warn" if rate > ERROR_WARN else ""
 
 
+def is_unused(target: TargetView) -> bool:
+    """Whether nobody names it and nothing is sent to it: what its breakers held last troubles nobody. The view has no calls of
+    the last minute, so that five must have passed."""
+    return not (target.features or target.calls_5m or target.forced or target.unknown_in)
+
+
 def is_wrong(target: TargetView) -> bool:
     """Whether somebody should look at it first."""
     return state_of_breakers(target)[0] in "▲■" or error_role(target) == "crit"
@@ -66,6 +74,8 @@ def worst_first(targets: Iterable[TargetView]) -> list[TargetView]:
 
 def trouble_words(target: TargetView, now_us: int) -> str:
     """Who holds it, when it is tried next, and why it is not closed."""
+    if is_unused(target):
+        return "not used"
     parts = []
     if target.forced is not None:
         until = f" until {words.clock(target.forced.expires_at)}" if target.forced.expires_at is not None else ""
@@ -87,13 +97,13 @@ def short_row(target: TargetView, now_us: int, width: int, name_width: int) -> R
     glyph, role = state_of_breakers(target)
     if error_role(target) and glyph == "●":
         glyph, role = "▲", error_role(target)
-    own_role: Role = "" if role in {"ok", "dim"} else role
+    own_role: Role = "dim" if is_unused(target) else "" if role in {"ok", "dim"} else role
     cells = names(Cells().cell(glyph, 2, role), target.target, name_width, own_role)
     breakers = breaker_words(target)
     cells.put(breakers if name_width else breakers.partition(",")[0], own_role)
     trouble = trouble_words(target, now_us)
     if trouble:
-        cells.put(" · ", "dim").put(trouble, "warn" if role == "warn" else "")
+        cells.put(" · ", "dim").put(trouble, "warn" if role == "warn" else "dim" if own_role == "dim" else "")
     left = width - width_of(cells.row())
     if not trouble or left > 24:
         known = (f"{words.count(target.calls_5m)} calls", words.rate(target.error_rate), words.latency(target.p95_ms))
@@ -119,13 +129,15 @@ def table(view: StatusView, targets: Sequence[TargetView], width: int) -> list[R
 
 def _table_row(target: TargetView, now_us: int, name: int, state: int, width: int) -> Row:
     glyph, role = state_of_breakers(target)
-    text_role: Role = "" if role in {"ok", "dim"} else role
+    text_role: Role = "dim" if is_unused(target) else "" if role in {"ok", "dim"} else role
     cells = Cells().cell(glyph, 2, role).cell(target.target, name, text_role).cell("", 1)
     cells.cell(breaker_words(target), state, text_role)
     measured = (words.count(target.calls_5m), words.rate(target.error_rate), words.latency(target.p95_ms))
     for text, (title, size) in zip(measured, _MEASURED, strict=True):
         cells.cell(text, size, error_role(target) if title == "errors" else "", "right")
-    return clipped(cells.cell("", 2).put(trouble_words(target, now_us), "warn" if text_role else "").row(), width)
+    return clipped(
+        cells.cell("", 2).put(trouble_words(target, now_us), text_role if text_role in {"", "dim"} else "warn").row(), width
+    )
 
 
 def detail(target: TargetView, now_us: int, width: int) -> list[Row]:

@@ -12,17 +12,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from textual.screen import ModalScreen
 
 from console.core.text import SafeText, line
-from console.errors import ActConflict, ConsoleError
+from console.errors import ActConflict, ConsoleError, NothingToUndo
 from console.ops.views import Order
 from console.tui import words
 from console.tui.acting import DONE_WORDS
-from console.tui.cells import Row, row, wrapped
+from console.tui.cells import Row, clipped, row, wrapped
 from console.tui.guard import Guard
 from console.tui.panes import prompts, targets
 from console.tui.screens.page import diff_rows
@@ -122,8 +122,11 @@ class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
             self._trouble = f"the preview failed ({type(error).__name__})"
         preview = self._preview
         if preview is None:
+            self._trouble = await self._undone_words() or self._trouble
             self._enter("refused", self._opener(opener))
             return
+        if preview.order.act == "undo":  # a later look is at this act, never at the next older one
+            self._order = replace(self._order, change_id=preview.order.change_id)
         if is_choice:
             self._offer(preview)
             return
@@ -167,7 +170,10 @@ class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
             return
         try:
             applied = await self._acts.apply(preview, self._reason.text.strip() or None)
-        except ActConflict as error:
+        except (ActConflict, NothingToUndo) as error:
+            if preview.order.act == "undo":  # somebody was faster: what would be shown next is another act
+                self._close(Outcome(said=await self._undone_words() or f"not undone: {line(error, 300)}"))
+                return
             self._trouble = f"not done: {line(error, 300)} Look again:"
             await self._again(opener)
             return
@@ -182,6 +188,15 @@ class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
         self._applied, self._trouble = applied, ""
         self._enter("done", opener)
         await self._watch(applied)
+
+    async def _undone_words(self) -> str | None:
+        """That another console has undone the act already, when it has."""
+        if self._order.act != "undo" or self._order.change_id is None:
+            return None
+        try:
+            return await self._acts.undone_words(self._order.change_id)
+        except Exception:  # noqa: BLE001 - then the error itself is said
+            return None
 
     async def _again(self, opener: str) -> None:
         """A new preview after a refusal; the reason stays, the word must be typed again."""
@@ -348,7 +363,7 @@ class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
             return
         pane = self._pane
         width = max(pane.content_size.width or 70, 20)
-        rows = self._rows(width)
+        rows = [clipped(each, width) for each in self._rows(width)]
         changes_height = len(rows) != len(pane.rows)
         pane.show(rows)
         if changes_height:
@@ -386,11 +401,15 @@ class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
         keys: tuple[object, ...] = (("  j k PgDn PgUp", "key"), " scroll") if len(rows) > page else ()
         return [row(("what changes in the text: ", "dim"), (said, "dim"), *keys), *shown]
 
+    def _now_rows(self, preview: Preview) -> list[Row]:
+        width = max(self._pane.content_size.width or 70, 20)
+        return [row(part) for part in wrapped(f"now: {line(preview.before, 200)}", width)]
+
     def _choice_rows(self, preview: Preview, width: int, room: int) -> list[Row]:
         """Where to: each target with how it does now."""
         scope = preview.order.scope
         name = "all features" if scope is None or not scope.name else line(scope.name, 60)
-        head = [row(("Where to?", "key"), (f"  Switch {name}", "bold")), row(f"now: {line(preview.before, 200)}"), row("")]
+        head = [row(("Where to?", "key"), (f"  Switch {name}", "bold")), *self._now_rows(preview), row("")]
         keys = row(
             ("1-9", "key"), " or ", ("j k enter", "key"), " choose, nothing is done yet  ", ("any other key", "key"), " cancels"
         )
@@ -467,10 +486,11 @@ class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
             rows.append(row((("● " if is_whole else "▲ ") + self._said(applied), "ok" if is_whole else "warn")))
             aim = "up" if seen.expected == "up" else "down"
             said = f"{line(seen.counted, 120)}, a minute (should go {aim}): "
-            if len(said) + 28 > width:
+            moved = _from_to(seen, "about a minute" if applied.subject.startswith("customer:") else "about 10 s", self._is_late)
+            if len(said) + max(len(moved), 28) > width:
                 rows.append(row(said))
                 said = "  "
-            rows.append(row(said, (_from_to(seen), "bold")))
+            rows.append(row(said, (moved, "bold")))
             rows += [row((f"▲ not yet: {_process(process)}", "warn")) for process in seen.laggards[:4]]
             if len(seen.laggards) > 4:
                 rows.append(row((f"  and {len(seen.laggards) - 4} more", "warn")))
@@ -486,7 +506,11 @@ def _process(process: object) -> str:
     return f"{line(service, 24)} {line(host, 24)} pid {pid}"
 
 
-def _from_to(seen: Acknowledgement) -> str:
+def _from_to(seen: Acknowledgement, soon: str, is_late: bool) -> str:
+    """The number before and now; while there is none now, when there will be."""
+    if seen.calls_per_min_now is None and seen.problem is None:
+        said = "not known yet, still looking" if is_late and "minute" not in soon else f"number in {soon}"
+        return f"{words.per_min(seen.calls_per_min_before)} before → {said}"
     return f"{words.per_min(seen.calls_per_min_before)} before → {words.per_min(seen.calls_per_min_now)} now"
 
 

@@ -23,7 +23,7 @@ from console.core.text import line
 from console.errors import ConsoleError
 from console.ops.views import Order
 from console.tui import things, words
-from console.tui.cells import plain, row
+from console.tui.cells import clipped, plain, row
 from console.tui.cursor import Cursor
 from console.tui.panes import footer, header
 from console.tui.screens.confirm import ConfirmScreen, Outcome
@@ -98,6 +98,8 @@ class LiveScreen(Screen[None], inherit_bindings=False):
     """Panes whose first row stays."""
     LISTS: ClassVar[frozenset[str]] = frozenset()
     """Panes with a cursor; the others scroll."""
+    CHANGES: ClassVar[str] = ""
+    """The list of changes, if there is one: while it has the focus, `u` means its row."""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(",".join(act.keys), f"act('{act.name}')", act.title, show=False) for act in ACTS if act.keys
     ]
@@ -107,8 +109,8 @@ class LiveScreen(Screen[None], inherit_bindings=False):
         self._views = {name: LineView(id=name) for name in ("header", "banner", "message", "footer", "too-small")}
         for name, title in zip(self.PANES, self.TITLES, strict=True):
             is_list = name in self.LISTS
-            head, keeps = int(name in self.HEADS), is_list and name == self.PANES[0]
-            self._views[name] = LineView(title, head=head, has_cursor=is_list, keeps_cursor=keeps, id=name, classes="pane")
+            head, kept = int(name in self.HEADS), "▷" if is_list and name == self.PANES[0] else ""
+            self._views[name] = LineView(title, head=head, has_cursor=is_list, kept_mark=kept, id=name, classes="pane")
         self._parts = parts
         self._about = about
         self._picture: Picture | None = None
@@ -124,6 +126,8 @@ class LiveScreen(Screen[None], inherit_bindings=False):
         self._in_sight = asyncio.Event()
         self._message_until = 0.0
         self._undo_id: str | None = None
+        self._undo_said = ""
+        self._undo_until = 0.0
 
     # -- what a screen says about itself -------------------------------------------------------------------------------
 
@@ -297,8 +301,26 @@ class LiveScreen(Screen[None], inherit_bindings=False):
             )
             self._lines("message").show([shown])
         elif self._message_until and time.monotonic() > self._message_until:
-            self._message_until, self._undo_id = 0.0, None
+            self._message_until = 0.0
             self._lines("message").show([])
+            self._draw_offer()
+
+    def _offered(self) -> str | None:
+        """The act that was just done, while the offer to undo it stands."""
+        if self._undo_id is not None and time.monotonic() > self._undo_until:
+            self._undo_id = None
+        return self._undo_id
+
+    def _draw_offer(self) -> None:
+        """What was done, and how it is undone from the pane that has the focus."""
+        if self._offered() is None:
+            return
+        how = " · u undoes it"
+        if self._pane == self.CHANGES:
+            is_first = self.PANES[0] == self.CHANGES
+            how = " · u undoes the row" if is_first else " · u in this pane undoes the row; 1 then u undoes it"
+        said = plain(clipped(row(self._undo_said), max(self.app.size.width - len(how) - 2, 1)))
+        self.say(said + how, seconds=self._undo_until - time.monotonic())
 
     def _show_list(self, name: str, rows: list[Row]) -> None:
         """Rows of a list pane, the cursor on its thing."""
@@ -412,9 +434,9 @@ class LiveScreen(Screen[None], inherit_bindings=False):
         self.order(Order("restore", ALL), "enter")
 
     def _do_undo(self) -> None:
-        """The act that was just done, else the change under the cursor, else the last one."""
-        change_id, change = self._undo_id, self._change()
-        if change_id is None and change is not None:
+        """The change under the cursor in a list of changes; elsewhere the act that was just done, else the last one."""
+        change_id, change = self._offered(), self._change()
+        if change is not None:
             if change.is_undone or change.act == "undo":
                 self.say("this change is undone or an undo itself: K, M or B on its row instead", "warn")
                 return
@@ -434,8 +456,11 @@ class LiveScreen(Screen[None], inherit_bindings=False):
         elif outcome.applied is not None:
             can_undo = outcome.applied.act != "undo"
             self._undo_id = outcome.applied.id if can_undo else None
-            self.say(outcome.said + (" · u undoes it" if can_undo else ""), seconds=UNDO_OFFER_S)
+            self._undo_said, self._undo_until = outcome.said, time.monotonic() + UNDO_OFFER_S
+            self.say(outcome.said, seconds=UNDO_OFFER_S)
+            self._draw_offer()
         elif outcome.said:
+            self._undo_id = None
             self.say(outcome.said, "warn")
 
     # -- moving --------------------------------------------------------------------------------------------------------
@@ -478,6 +503,7 @@ class LiveScreen(Screen[None], inherit_bindings=False):
         pane.activate(is_active=True)
         if not pane.display or not pane.region:
             self.add_class("-zoomed")
+        self._draw_offer()
         self.call_after_refresh(self._draw)
 
     def _do_pane_1(self) -> None:
@@ -535,6 +561,7 @@ class LiveScreen(Screen[None], inherit_bindings=False):
         elif self.has_class("-zoomed"):
             self._do_zoom()
         elif self._lines("message").rows:
+            self._undo_id = None
             self._lines("message").show([])
         elif self.PLACE != "overview" and self.app.screen is self:
             self.app.pop_screen()

@@ -33,6 +33,7 @@ class OverviewScreen(LiveScreen):
     LAYOUT = ("features", "failover", "quality", "latency", "changes")
     HEADS = frozenset({"features"})
     LISTS = frozenset({"features", "failover", "changes"})
+    CHANGES = "changes"
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)

@@ -54,7 +54,7 @@ class PaletteScreen(ModalScreen["Choice | None"], inherit_bindings=False):
         """`look` finds the prompts when they are not known yet."""
         super().__init__()
         self._look = look
-        self._pane = LineView("Commands", head=1, has_cursor=True, keeps_cursor=True, id="palette")
+        self._pane = LineView("Commands", head=1, has_cursor=True, kept_mark="▶", id="palette")
         self._is_over = False
         self._known = choices(view, place, prompts)
         self._entry = Entry()

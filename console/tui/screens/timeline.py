@@ -31,6 +31,7 @@ class TimelineScreen(LiveScreen):
     TITLES = ("Timeline",)
     LAYOUT = PANES
     LISTS = frozenset({"timeline"})
+    CHANGES = "timeline"
 
     def __init__(self, parts: Parts, about: Thing | None = None) -> None:
         super().__init__(parts, about)
@@ -75,7 +76,7 @@ class TimelineScreen(LiveScreen):
 
     def _do_undo(self) -> None:
         entry = self._entry()
-        if self._undo_id is None and entry is not None and entry.change is None:
+        if entry is not None and entry.change is None:
             self.say("this line is no act: move to one to undo it", "warn")
             return
         super()._do_undo()

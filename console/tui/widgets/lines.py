@@ -30,7 +30,8 @@ _EMPTY: Row = ()
 
 
 class LineView(Widget, can_focus=False):
-    """Rows with an optional pinned head and an optional cursor (an index into the rows below the head)."""
+    """Rows with an optional pinned head and an optional cursor (an index into the rows below the head). `kept_mark` is what
+    stands on the cursor's row while keys go elsewhere."""
 
     ALLOW_SELECT = False
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -53,7 +54,7 @@ class LineView(Widget, can_focus=False):
         *,
         head: int = 0,
         has_cursor: bool = False,
-        keeps_cursor: bool = False,
+        kept_mark: str = "",
         id: str | None = None,
         classes: str | None = None,
     ) -> None:
@@ -61,7 +62,7 @@ class LineView(Widget, can_focus=False):
         self._rows: tuple[Row, ...] = ()
         self._head = head
         self._has_cursor = has_cursor
-        self._keeps_cursor = keeps_cursor
+        self._kept_mark = kept_mark
         self._is_active = False
         self._cursor: int | None = None
         self._top = 0
@@ -96,9 +97,10 @@ class LineView(Widget, can_focus=False):
         return max(self.content_size.width - self._has_cursor, 1)
 
     def activate(self, *, is_active: bool) -> None:
-        """Whether keys go here: the border says so, and the cursor is in colour."""
+        """Whether keys go here: the border and the brackets of the title say so, and only here the cursor is `▶`."""
         self._is_active = is_active
         self.set_class(is_active, "-active")
+        self._entitle()
         self.refresh()
 
     def entitle(self, raw: object) -> None:
@@ -106,7 +108,11 @@ class LineView(Widget, can_focus=False):
         title = line(raw, 60)
         if title != self._title:
             self._title = title
-            self.border_title = Content(title)
+            self._entitle()
+
+    def _entitle(self) -> None:
+        if self._title:
+            self.border_title = Content(f"[{self._title}]" if self._is_active else self._title)
 
     def show(self, rows: Sequence[Row], cursor: int | None = None) -> None:
         """Show these rows. Equal rows repaint nothing."""
@@ -132,9 +138,10 @@ class LineView(Widget, can_focus=False):
         is_lit = is_cursor and self._is_active
         base = self._style("", is_lit)
         segments = [Segment(text, self._style(role, is_lit)) for text, role in row]
-        is_marked = self._is_active or self._keeps_cursor
+        mark = "▶" if self._is_active else self._kept_mark
         if self._has_cursor:
-            segments.insert(0, Segment("▶", self._style("key", is_lit)) if is_cursor and is_marked else Segment(" ", base))
+            role = "key" if mark == "▶" else "dim"
+            segments.insert(0, Segment(mark, self._style(role, is_lit)) if is_cursor and mark else Segment(" ", base))
         return Strip(segments).adjust_cell_length(width, base)
 
     def notify_style_update(self) -> None:
