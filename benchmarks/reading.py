@@ -51,12 +51,12 @@ def fill_rollups(connection: sqlite3.Connection, now_s: int, days: float) -> int
 def fill_raw(connection: sqlite3.Connection, count: int, now_s: int) -> None:
     generator = random.Random(1)
     connection.executemany(
-        f"INSERT INTO call VALUES ({','.join('?' * 27)})",
+        f"INSERT INTO call VALUES ({','.join('?' * 29)})",
         (
             (
                 uuid7((now_s - 86400) * 1_000_000 + number, generator.getrandbits(74)), "p", now_s * 1_000_000, "classify",
                 "acme", None, None, None, "m", "m", "m", "anthropic", "primary", "ok", 0, 1, 800_000, None, 400, 100, 0, 0, 0,
-                "end_turn", 200, None, "req_1",
+                "end_turn", 200, None, "req_1", None, 0,
             )
             for number in range(count)
         ),

@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from console.sdk.answers import CallBlocked, ChainExhausted, StreamBroken
     from console.sdk.console import Console
 
-__all__ = ["Console", "__version__"]
+__all__ = ["CallBlocked", "ChainExhausted", "Console", "StreamBroken", "__version__"]
 
 __version__ = "0.1.0"
 
@@ -22,6 +23,10 @@ def __getattr__(name: str) -> Any:
         from console.sdk.console import Console  # noqa: PLC0415 -- PEP 562: the SDK only for who uses it
 
         return Console
+    if name in ("CallBlocked", "ChainExhausted", "StreamBroken"):
+        from console.sdk import answers  # noqa: PLC0415
+
+        return getattr(answers, name)
     raise AttributeError(f"module 'console' has no attribute {name!r}")
 
 

@@ -16,7 +16,8 @@
     ├── PlaybookError          (playbooks arrive with incidents)
     └── CallError              a call of the application got no answer
         ├── CallBlocked        a kill switch stopped it before it was sent
-        └── ChainExhausted     every target of the chain failed
+        ├── ChainExhausted     every target of the chain failed
+        └── StreamBroken       its answer broke off in the middle, and could not be continued
 
 The API's own failures stay the SDK's classes. Each message says what happened, where, and what to do.
 """
@@ -114,3 +115,7 @@ class CallBlocked(CallError):
 
 class ChainExhausted(CallError):
     """No target of the feature's chain gave an HTTP answer, or none may be asked."""
+
+
+class StreamBroken(CallError):
+    """A stream ended before it was whole, and could not be continued. What has come of it is no answer."""

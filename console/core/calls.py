@@ -6,7 +6,10 @@ The hot path makes one `AttemptEnd` per attempt and nothing else; everything tha
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Outcome = Literal["ok", "failed", "blocked", "degraded", "cancelled"]
 ServedBy = Literal["primary", "fallback", "cache", "stale", "degraded", "none"]
@@ -32,6 +35,14 @@ class Usage(NamedTuple):
     def prompt(self) -> int:
         """Everything that was sent, cached or not."""
         return self.input + self.cache_read + self.cache_write_5m + self.cache_write_1h
+
+
+NO_USAGE: Final = Usage()
+
+
+def sum_of(usages: Iterable[Usage]) -> Usage:
+    """All of them together."""
+    return Usage(*map(sum, zip(*usages, strict=True)))
 
 
 class Facts(NamedTuple):
@@ -75,6 +86,7 @@ class AttemptEnd(NamedTuple):
     request_id: str | None = None
     stop_reason: str | None = None
     usage: Usage | None = None
+    """What the API bills for this attempt; of one that broke in the middle what is known, and an estimate of the rest."""
     host: str | None = None
     model_sent: str | None = None
     """The model that the target asks for; None: the application's own."""
@@ -82,6 +94,10 @@ class AttemptEnd(NamedTuple):
     """False for a call's end without an attempt: blocked, degraded, no target left."""
     earlier: tuple[AttemptEnd, ...] = ()
     """The attempts of a chain that failed before this end, oldest first."""
+    age_us: int | None = None
+    """Of an answer from the cache: how old it is."""
+    continued: int = 0
+    """How often its stream broke and was continued by another attempt."""
 
     @property
     def model(self) -> str:
@@ -101,6 +117,14 @@ class CallEnd(NamedTuple):
     """HTTP attempts only: empty for a call that was stopped before one."""
     started_us: int
     duration_us: int
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the API bills for the call: that of every attempt, also of one whose stream broke; None: nothing is known."""
+        known = [attempt.usage for attempt in self.attempts[:-1] if attempt.usage is not None]
+        if not known:
+            return self.last.usage
+        return sum_of((*known, self.last.usage or NO_USAGE))
 
 
 STATUS_ERRORS: Final = {

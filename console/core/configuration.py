@@ -5,8 +5,9 @@ A key that this version does not act upon is refused: silence would look like ob
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import (
     BaseModel,
@@ -19,10 +20,22 @@ from pydantic import (
     model_validator,
 )
 
+from console.core.allowances import BudgetPolicy, CustomerPolicy, OnExceed, RatePolicy
 from console.core.breaker import BreakerPolicy
+from console.core.caching import CACHE_BYTES, CacheMode, CachePolicy
 from console.core.durations import parse_duration_s
 from console.core.strict_yaml import Document, read_yaml, typed
-from console.core.targets import CHAIN_LIMITS, PATCHABLE, FeaturePolicy, LimitsPolicy, Routing, Target
+from console.core.targets import (
+    CHAIN_LIMITS,
+    PATCHABLE,
+    FeaturePolicy,
+    LimitsPolicy,
+    OnBreak,
+    OnKill,
+    Provider,
+    Routing,
+    Target,
+)
 from console.errors import ConfigError, Mistake
 
 if TYPE_CHECKING:
@@ -35,13 +48,25 @@ def _seconds(value: object) -> int:
     return parse_duration_s(value)
 
 
+def _flag(value: object) -> bool:
+    if value not in ("true", "false", True, False):
+        raise ValueError("write true or false")
+    return value in ("true", True)
+
+
 Seconds = Annotated[int, BeforeValidator(_seconds)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
 Model = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}$")]
 BaseURL = Annotated[str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.:\[\]_-]+(?:/[A-Za-z0-9._~/-]*)?$", max_length=500)]
 KeyReference = Annotated[str, StringConstraints(pattern=r"^(?:env:[A-Za-z_][A-Za-z0-9_]*|file:.+|client)$", max_length=500)]
+Place = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,199}$")]
+StatusPage = Annotated[
+    str, StringConstraints(pattern=r"^(?:off|https?://[A-Za-z0-9.:\[\]_-]+(?:/[A-Za-z0-9._~/-]*)?)$", max_length=500)
+]
 Share = Annotated[float, Field(gt=0, le=1)]
+Dollars = Annotated[float, Field(ge=0, le=1e9)]
+Flag = Annotated[bool, BeforeValidator(_flag)]
 DEFAULT_NAME: Final = "default"
 MAX_CHAIN: Final = 10
 
@@ -53,8 +78,13 @@ class _Part(BaseModel):
 class TargetConfig(_Part):
     """A model at a provider."""
 
-    provider: Literal["anthropic"] = "anthropic"
+    provider: Provider = "anthropic"
     model: Model
+    region: Place | None = None
+    project: Place | None = None
+    workspace: Place | None = None
+    resource: Place | None = None
+    profile: Place | None = None
     base_url: BaseURL | None = None
     api_key: KeyReference | None = None
     """Where the key is: env:NAME, file:PATH, or `client` for the key of the application's client."""
@@ -74,7 +104,7 @@ class TargetConfig(_Part):
 
     @model_validator(mode="after")
     def _keyed(self) -> TargetConfig:
-        if self.base_url is not None and self.api_key is None:
+        if self.provider == "anthropic" and self.base_url is not None and self.api_key is None:
             raise ValueError(
                 "a target with a base_url of its own says whose key it gets: api_key: env:NAME, file:PATH, or client for the "
                 "key of the application's client"
@@ -88,6 +118,7 @@ class LimitsConfig(_Part):
     answer: Seconds | None = None
     first_token: Seconds | None = None
     silence: Seconds | None = None
+    thinking: Seconds | None = None
 
 
 class BreakerConfig(_Part):
@@ -101,6 +132,8 @@ class BreakerConfig(_Part):
     dwell: Seconds = 10
     max_dwell: Seconds = 900
     ramp: Seconds = 10
+    shared: Flag = True
+    exercise: Flag = True
 
     @model_validator(mode="after")
     def _ordered(self) -> BreakerConfig:
@@ -109,7 +142,59 @@ class BreakerConfig(_Part):
         return self
 
 
-class FeatureConfig(_Part):
+class CacheConfig(_Part):
+    """Which answers are kept to be given again."""
+
+    mode: CacheMode = "off"
+    ttl: Seconds = 3600
+    stale: Seconds = 86400
+
+    @model_validator(mode="after")
+    def _ordered(self) -> CacheConfig:
+        if self.stale < self.ttl:
+            raise ValueError("stale is shorter than ttl")
+        return self
+
+
+class RateConfig(_Part):
+    """How much may be asked for in a minute."""
+
+    requests_per_minute: Annotated[float, Field(gt=0, le=1e9)] | None = None
+    tokens_per_minute: Annotated[float, Field(gt=0, le=1e12)] | None = None
+    on_exceed: OnExceed = "block"
+
+
+class BudgetedConfig(_Part):
+    """A part of the configuration that can have a budget."""
+
+    budget_usd_per_day: Dollars | None = None
+    budget_usd_per_month: Dollars | None = None
+    on_exceed: OnExceed = "alert"
+
+    def budget(self) -> BudgetPolicy | None:
+        """As a value; None: there is none."""
+        if self.budget_usd_per_day is None and self.budget_usd_per_month is None:
+            return None
+        return BudgetPolicy(self.budget_usd_per_day, self.budget_usd_per_month, self.on_exceed)
+
+
+class CustomerConfig(BudgetedConfig):
+    """What a customer may use."""
+
+    rate: RateConfig | None = None
+
+    def policy(self) -> CustomerPolicy:
+        """As a value."""
+        return CustomerPolicy(_rate(self.rate), self.budget())
+
+
+class CustomersConfig(CustomerConfig):
+    """What each customer may use."""
+
+    named: dict[Text, CustomerConfig] = Field(default_factory=dict)
+
+
+class FeatureConfig(BudgetedConfig):
     """What one feature does differently from the application's own code; `default` is what every feature inherits, except
     for the defined text, which a classifier would take for a label."""
 
@@ -119,6 +204,12 @@ class FeatureConfig(_Part):
     chain: Annotated[tuple[Name, ...], Field(min_length=1, max_length=MAX_CHAIN)] | None = None
     """Targets in order. Without any the application's own model is asked, and retries stay the SDK's."""
     limits: LimitsConfig | None = None
+    on_break: OnBreak | None = None
+    on_kill: OnKill | None = None
+    cache: CacheConfig | None = None
+    rate: RateConfig | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    max_input_chars: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
 
 
 class RetentionConfig(_Part):
@@ -128,7 +219,7 @@ class RetentionConfig(_Part):
     rollups: Seconds = 400 * 86400
 
 
-class Configuration(_Part):
+class Configuration(BudgetedConfig):
     """Everything a `console.yaml` may say. The defaults are those of an installation without a file."""
 
     environment: Name = "development"
@@ -138,7 +229,11 @@ class Configuration(_Part):
     prompts: Text | None = None
     targets: dict[Name, TargetConfig] = Field(default_factory=dict)
     features: dict[Name, FeatureConfig] = Field(default_factory=dict)
+    customers: CustomersConfig = CustomersConfig()
     breaker: BreakerConfig = BreakerConfig()
+    cache_megabytes: Annotated[int, Field(ge=1, le=100_000)] = CACHE_BYTES // 1024**2
+    status_page: StatusPage = "https://status.claude.com"
+    """Where the console asks how the provider says it is; "off": nowhere."""
     retention: RetentionConfig = RetentionConfig()
     prices: Text | None = None
 
@@ -147,23 +242,64 @@ class Configuration(_Part):
         inherited = self.features.get(DEFAULT_NAME, FeatureConfig())
         policies = {name: _policy(part, inherited) for name, part in self.features.items()}
         targets = {
-            name: Target(name, part.model, part.provider, part.base_url, part.api_key, MappingProxyType(part.params))
+            name: Target(
+                name,
+                part.model,
+                part.provider,
+                part.base_url,
+                part.api_key,
+                MappingProxyType(part.params),
+                region=part.region,
+                project=part.project,
+                workspace=part.workspace,
+                resource=part.resource,
+                profile=part.profile,
+            )
             for name, part in self.targets.items()
         }
         return Routing(
             targets=MappingProxyType(targets),
             default=_policy(inherited, inherited),
             features=MappingProxyType(policies),
-            breaker=BreakerPolicy(**self.breaker.model_dump()),
+            breaker=BreakerPolicy(**self.breaker.model_dump(exclude={"shared", "exercise"})),
+            shares_breakers=self.breaker.shared,
+            exercises_fallbacks=self.breaker.exercise,
+            budget=self.budget(),
+            customers=replace(
+                self.customers.policy(),
+                named=MappingProxyType({name: part.policy() for name, part in self.customers.named.items()}),
+            ),
+            cache_bytes=self.cache_megabytes * 1024**2,
         )
 
 
 def _policy(part: FeatureConfig, inherited: FeatureConfig) -> FeaturePolicy:
-    chain = part.chain if part.chain is not None else inherited.chain
-    limits = part.limits if part.limits is not None else inherited.limits
+    """What a feature's own part says, else what every feature inherits. A budget is inherited as a whole."""
+
+    def said(name: str) -> Any:
+        own = getattr(part, name)
+        return own if own is not None else getattr(inherited, name)
+
+    chain, limits, cache = said("chain"), said("limits"), said("cache")
     if limits is None:
-        return FeaturePolicy(chain, CHAIN_LIMITS if chain is not None else LimitsPolicy())
-    return FeaturePolicy(chain, LimitsPolicy(limits.answer, limits.first_token, limits.silence))
+        limits_policy = CHAIN_LIMITS if chain is not None else LimitsPolicy()
+    else:
+        limits_policy = LimitsPolicy(limits.answer, limits.first_token, limits.silence, limits.thinking)
+    return FeaturePolicy(
+        chain,
+        limits_policy,
+        on_break=said("on_break"),
+        on_kill=said("on_kill") or "finish",
+        cache=None if cache is None or cache.mode == "off" else CachePolicy(cache.mode, cache.ttl, cache.stale),
+        rate=_rate(said("rate")),
+        budget=part.budget() or inherited.budget(),
+        max_tokens=said("max_tokens"),
+        max_input_chars=said("max_input_chars"),
+    )
+
+
+def _rate(part: RateConfig | None) -> RatePolicy | None:
+    return None if part is None else RatePolicy(part.requests_per_minute, part.tokens_per_minute, part.on_exceed)
 
 
 DEFAULT: Final = Configuration()

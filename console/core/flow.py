@@ -181,14 +181,15 @@ def passing_flow() -> Generator[Effect, Reply, Verdict]:
 
 
 def chain_flow(
-    plan: Plan, gate: Gate, *, started_us: int, deadline_us: int | None, is_streamed: bool, retries: int
+    plan: Plan, gate: Gate, *, started_us: int, deadline_us: int | None, is_streamed: bool, retries: int, made: int = 0
 ) -> Generator[Effect, Reply, Verdict]:
     """One call over a chain.
 
     `started_us`, `deadline_us`: steady clock, the deadline is the caller's and stands over everything. `retries`: how often the
-    same target may be asked again in all (0 for a caller that wants none).
+    same target may be asked again in all (0 for a caller that wants none). `made`: the attempts that the call has had already,
+    when it is a stream that broke and goes on.
     """
-    course = _Course(plan, gate, started_us, deadline_us, is_streamed, retries)
+    course = _Course(plan, gate, started_us, deadline_us, is_streamed, retries, made)
     try:
         for position, target in enumerate(plan.targets):
             if course.refused_accounts and target.account in course.refused_accounts:
@@ -228,13 +229,15 @@ class _Course:
     misfit: tuple[int, int] | None = None
     is_failing = False
     """A target is out, or has failed without an HTTP answer: a misfit is not what went wrong."""
-    refused_accounts: frozenset[tuple[str, str | None, str | None]] = frozenset()
+    refused_accounts: frozenset[tuple[str | None, ...]] = frozenset()
     stopped: Switch | None = None
 
     def __init__(
-        self, plan: Plan, gate: Gate, started_us: int, deadline_us: int | None, is_streamed: bool, retries: int
+        self, plan: Plan, gate: Gate, started_us: int, deadline_us: int | None, is_streamed: bool, retries: int, made: int
     ) -> None:
         self._plan, self._gate = plan, gate
+        if made:
+            self.attempts = made
         self._attempt_us = self._now_us = started_us
         self._deadline_us, self._retries = deadline_us, retries
         limit_s = plan.limits.first_token if is_streamed else plan.limits.answer
@@ -389,6 +392,12 @@ def _move_of(reply: Answered | Failed, target: Target) -> Move:
     if isinstance(reply, Failed):
         return (move_in_band if reply.is_in_band else move_of_failure)(reply.kind)
     return move_of_status(reply.status, is_changed=reply.is_changed, is_configured=target.is_configured)
+
+
+def onward(plan: Plan, position: int) -> Plan:
+    """Where a stream that broke goes on: the targets behind the one that served it, those before, and last that one again."""
+    behind, before = plan.targets[position + 1 :], plan.targets[:position]
+    return plan._replace(targets=(*behind, *before, plan.targets[position]))
 
 
 def reason_of(reply: Answered | Failed) -> str:

@@ -88,7 +88,12 @@ class Sums:
         self.failed += call.last.outcome == "failed"
         self.blocked += call.last.outcome in ("blocked", "degraded")
         self.attempts += len(call.attempts)
-        for index, count in enumerate(call.last.usage or ()):
+        if call.last.usage is not None:
+            self.add_usage(call.last.usage)
+
+    def add_usage(self, usage: Usage) -> None:
+        """Adds the tokens of an attempt that is no call's end."""
+        for index, count in enumerate(usage):
             self.tokens[index] += count
 
     def merge(self, other: Sums) -> None:
@@ -169,13 +174,36 @@ def _add_call(sums: Rollups, call: CallEnd, named_customers: Collection[str]) ->
         sums.latencies[tier_s, start_s, series_id, "total", bucket_of(call.duration_us)] += 1
     if last.first_token_us is not None:
         sums.latencies[tier_s, start_s, series_id, "first", bucket_of(last.first_token_us)] += 1
-    for attempt in call.attempts:
-        sums.attempts[_attempt_key(tier_s, attempt)] += 1
+    customer: CustomerKey | None = None
     if last.facts.customer is not None:
         name = last.facts.customer if last.facts.customer in named_customers else OTHER_CUSTOMERS
         minute_s = start_of(ended_us, CUSTOMER_TIERS_S[0])
-        key = CustomerKey(CUSTOMER_TIERS_S[0], minute_s, series.feature, name, series.target, series.model, series.band)
-        sums.customers[key].add(call)
+        customer = CustomerKey(CUSTOMER_TIERS_S[0], minute_s, series.feature, name, series.target, series.model, series.band)
+        sums.customers[customer].add(call)
+    for attempt in call.attempts:
+        sums.attempts[_attempt_key(tier_s, attempt)] += 1
+        if attempt.usage is not None and attempt is not last:  # a stream that broke is billed, at the price of its own model
+            _add_broken(sums, attempt, series, start_s, customer)
+
+
+def _add_broken(sums: Rollups, attempt: AttemptEnd, served: Series, start_s: int, customer: CustomerKey | None) -> None:
+    """Adds the tokens of an attempt that broke, to a row that counts no call."""
+    assert attempt.usage is not None  # noqa: S101 -- the caller's condition
+    band = band_of(attempt.usage)
+    series = served._replace(
+        target=attempt.target,
+        model=attempt.model,
+        provider=provider_of(attempt.host),
+        served_by="none",
+        outcome="failed",
+        band=band,
+    )
+    series_id = series_id_of(series)
+    sums.series[series_id] = series
+    sums.calls[TIERS_S[0], start_s, series_id].add_usage(attempt.usage)
+    if customer is not None:
+        key = customer._replace(target=attempt.target, model=attempt.model, band=band)
+        sums.customers[key].add_usage(attempt.usage)
 
 
 def _attempt_key(tier_s: int, attempt: AttemptEnd) -> AttemptKey:

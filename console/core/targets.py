@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+from console.core.allowances import BudgetPolicy, CustomerPolicy, RatePolicy
 from console.core.breaker import BreakerPolicy
+from console.core.caching import CACHE_BYTES, CachePolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +20,10 @@ PATCHABLE: Final = frozenset(
 )
 """Parameters that a target may change: the SDK's own hop grammar (`BetaFallbackParam`), and those that one model accepts and
 another refuses with a 400."""
+
+OnBreak = Literal["continue", "error"]
+OnKill = Literal["finish", "abort"]
+Provider = Literal["anthropic", "bedrock", "bedrock-mantle", "vertex", "aws", "google-cloud", "foundry"]
 
 KEY_OF_CLIENT: Final = "client"
 """The `api_key` of a target with a `base_url` of its own that takes the key of the application's client."""
@@ -31,27 +37,40 @@ class Target:
     model: str
     provider: str = "anthropic"
     base_url: str | None = None
-    """None: where the application's client sends."""
+    """None: where the application's client sends, or the provider's own address."""
     api_key: str | None = None
     """A reference (env:NAME, file:PATH, client), never the secret. None: the client's own, which needs no `base_url`."""
     params: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     is_configured: bool = True
     """False for a model that was only named: by the application, or by an operator's route."""
+    region: str | None = None
+    project: str | None = None
+    workspace: str | None = None
+    resource: str | None = None
+    profile: str | None = None
+    """Where a provider's own client goes, as its SDK client calls it. None: what that client finds in its environment."""
 
     @property
-    def account(self) -> tuple[str, str | None, str | None]:
+    def account(self) -> tuple[str | None, ...]:
         """What answers alike to a wrong or exhausted key."""
-        return self.provider, self.base_url, self.api_key
+        return self.provider, self.base_url, self.api_key, self.project, self.workspace, self.resource, self.profile
+
+    @property
+    def has_place(self) -> bool:
+        """Whether it says where it is, and so cannot be the application's own client's."""
+        places = (self.base_url, self.api_key, self.region, self.project, self.workspace, self.resource, self.profile)
+        return any(place is not None for place in places)
 
 
 @dataclass(frozen=True, slots=True)
 class LimitsPolicy:
     """Seconds; None: no limit. `answer`: a whole plain answer; `first_token`: until a stream's first content; `silence`:
-    between two events of a stream."""
+    between two events of a stream; `thinking`: until the first content of a request that lets the model think."""
 
     answer: float | None = None
     first_token: float | None = None
     silence: float | None = None
+    thinking: float | None = None
 
 
 CHAIN_LIMITS: Final = LimitsPolicy(answer=300.0, first_token=60.0, silence=60.0)
@@ -62,10 +81,27 @@ writes shorter ones."""
 
 @dataclass(frozen=True, slots=True)
 class FeaturePolicy:
-    """What a feature's configuration says about where its calls go. `chain` None: wherever the application sends them."""
+    """What a feature's configuration says about its calls. `chain` None: they go wherever the application sends them."""
 
     chain: tuple[str, ...] | None = None
     limits: LimitsPolicy = LimitsPolicy()
+    on_break: OnBreak | None = None
+    """What becomes of a stream that breaks after its first content. None: it goes on where there is a chain; without one it is
+    passed on as it is."""
+    on_kill: OnKill = "finish"
+    cache: CachePolicy | None = None
+    rate: RatePolicy | None = None
+    budget: BudgetPolicy | None = None
+    max_tokens: int | None = None
+    """The most that a request may ask for."""
+    max_input_chars: int | None = None
+    """The most text that a request may carry."""
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether a call can be refused for what it asks, or for how much was asked before."""
+        asked = self.max_tokens is not None or self.max_input_chars is not None
+        return asked or self.rate is not None or self.budget is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +112,15 @@ class Routing:
     default: FeaturePolicy = FeaturePolicy()
     features: Mapping[str, FeaturePolicy] = field(default_factory=lambda: MappingProxyType({}))
     breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
+    shares_breakers: bool = True
+    """Whether the processes of a host tell each other that a target is out."""
+    exercises_fallbacks: bool = True
+    """Whether a target that has not answered for a day is tried with a call, so that an outage is not its first use."""
+    budget: BudgetPolicy | None = None
+    """Of everything together."""
+    customers: CustomerPolicy = field(default_factory=CustomerPolicy)
+    cache_bytes: int = CACHE_BYTES
+    """Of all answers that a process keeps."""
 
     def policy_of(self, feature: str) -> FeaturePolicy:
         """The feature's own policy, or the one that every feature inherits."""

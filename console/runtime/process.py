@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from console.core.flow import Plan
+    from console.core.targets import FeaturePolicy
     from console.runtime.guarded import Guarded
     from console.runtime.recorder import Ended
     from console.store.locations import Locations
@@ -109,6 +110,10 @@ class Runtime:
     def plan(self, feature: str) -> Plan | None:
         """Where a call of the feature goes that starts now; None: where the application sends it."""
         return self._router.plan(self.current().state, feature)
+
+    def policy(self, feature: str) -> FeaturePolicy:
+        """What the configuration says about the feature's calls."""
+        return self._router.policy(feature)
 
     def record(self, end: Ended) -> None:
         """Hands an ended attempt to the recorder."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from console.core.control import ControlState
-    from console.core.targets import Routing
+    from console.core.targets import FeaturePolicy, Routing
 
 NEVER: Final = 2**63
 MAX_FEATURES: Final = 10_000
@@ -43,6 +43,10 @@ class Router:
             self._plans.clear()
         self._plans[feature] = state, _span(state, now), plan
         return plan
+
+    def policy(self, feature: str) -> FeaturePolicy:
+        """What the configuration says about the feature."""
+        return self._routing.policy_of(feature)
 
     def forced(self, state: ControlState) -> Mapping[str, Force]:
         """The breakers that an operator holds, by target."""

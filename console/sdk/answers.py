@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 import anthropic
 import httpx2
 from anthropic import Anthropic, APIResponse, AsyncAnthropic, AsyncAPIResponse
+from anthropic.types import Message
 
 from console import errors
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anthropic._request import APIRequest
 
     from console.core.switches import Switch
@@ -38,6 +41,31 @@ class ChainExhausted(errors.ChainExhausted, anthropic.APIError):
 
     def __init__(self, message: str, *, request: httpx2.Request) -> None:
         anthropic.APIError.__init__(self, message, request, body=None)
+
+
+class StreamBroken(errors.StreamBroken, anthropic.APIError):
+    """A stream that the caller has had a part of ended before it was whole, and could not be continued. It is an
+    `anthropic.APIError` too.
+
+    `partial`: what has come, as a `Message` whose `stop_reason` is None; a tool call in it may be unfinished and must not run.
+    `reason`: what happened, as in the records (reset, timeout, truncated_stream, malformed_event, an `error.type`).
+    `request_id`: of the attempt that broke, for the provider's support.
+    """
+
+    def __init__(self, message: str, *, partial: Message, reason: str, request_id: str | None, request: httpx2.Request) -> None:
+        anthropic.APIError.__init__(self, message, request, body=None)
+        self.partial = partial
+        self.reason = reason
+        self.request_id = request_id
+
+
+def broken(
+    request: httpx2.Request, partial: Mapping[str, Any], feature: str, reason: str, why: str, request_id: str | None
+) -> StreamBroken:
+    """The error for a stream that broke and is not continued. `why`: why it is not."""
+    message = f"the answer for {feature} broke off ({reason}) and {why}; what has come of it is in `partial`"
+    made = Message.construct(**partial)
+    return StreamBroken(message, partial=made, reason=reason, request_id=request_id, request=request)
 
 
 def exhausted(request: APIRequest, feature: str, failures: str) -> ChainExhausted:

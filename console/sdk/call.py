@@ -18,6 +18,7 @@ from console.core.flow import MAX_ATTEMPTS, Failed, chain_flow, passing_flow
 from console.core.moves import NOT_SENT
 from console.core.observation import Observation
 from console.core.switches import stopping
+from console.core.targets import FeaturePolicy
 from console.errors import ConfigError
 from console.sdk.guard import Guard, connection_of, narrow_read_timeout
 from console.sdk.requests import DEFAULT_TIMEOUT, RAW_RESPONSE, Original, readdress
@@ -40,6 +41,7 @@ MAX_HOLD_US: Final = 3_600_000_000
 
 TRUNCATED: Final = "truncated_stream"
 """What an answer is called that ended cleanly before it was whole."""
+BARE: Final = FeaturePolicy()
 NO_TARGET: Final = "no_target"
 """What a call is called that no target of its chain was asked for: all are left alone."""
 
@@ -83,6 +85,7 @@ class Call:
         is_batch: bool,
         client: Client | None = None,
         plan: Plan | None = None,
+        policy: FeaturePolicy = BARE,
     ) -> None:
         self._started_ns = perf_counter_ns()
         self._started_us = time_ns() // 1000
@@ -93,6 +96,7 @@ class Call:
         self.client = client
         self._max_retries = max_retries
         self.plan = plan
+        self.policy = policy
         if plan is not None:
             try:
                 self._original = Original.of(request, DEFAULT_TIMEOUT if client is None else client.timeout)

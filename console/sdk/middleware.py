@@ -43,6 +43,8 @@ class ConsoleMiddleware(Middleware):
         call = self._begin(request, call_next)
         if isinstance(call, _Passing):
             return call_next(call.request)
+        if (answer := self._before(call, is_async=False)) is not None:
+            return cast("APIResponse[Any]", answer)
         wire = SyncWire(call, call_next)
         try:
             verdict = run(call.flow(), wire)
@@ -58,6 +60,8 @@ class ConsoleMiddleware(Middleware):
         call = self._begin(request, call_next)
         if isinstance(call, _Passing):
             return await call_next(call.request)
+        if (answer := self._before(call, is_async=True)) is not None:
+            return cast("AsyncAPIResponse[Any]", answer)
         wire = AsyncWire(call, call_next)
         try:
             verdict = await run_async(call.flow(), wire)
@@ -97,7 +101,27 @@ class ConsoleMiddleware(Middleware):
             is_batch=is_batch,
             client=client,
             plan=None if is_batch or stripped is request else self._plan(facts.feature),  # a chain needs a copy of its own
+            policy=self._runtime.policy(facts.feature),
         )
+
+    def _before(self, call: Call, *, is_async: bool) -> Any:
+        """What answers the call before anything is sent: None for one that is sent. A switch comes first: a call that one stops
+        is left to the flow, which refuses it."""
+        if call.policy.cache is None or self._is_killed(call):
+            return None
+        try:
+            return self._fresh(call, is_async=is_async)
+        except Exception as error:  # noqa: BLE001 -- the API is there to be asked
+            self._runtime.swallow(error)
+            return None
+
+    def _is_killed(self, call: Call) -> bool:
+        """Whether the flow will refuse the call. A switch on one model leaves a chain its others."""
+        switch = call.stopped_by(None if call.plan is None else call.plan.targets[0])
+        return switch is not None and (call.plan is None or switch.scope.kind != "model" or len(call.plan.targets) == 1)
+
+    def _fresh(self, call: Call, *, is_async: bool) -> Any:
+        return None
 
     def _plan(self, feature: str) -> Plan | None:
         try:

@@ -96,6 +96,15 @@ CREATE TABLE customer_rollup (
 """
 
 
+_TELEMETRY_2: Final = """
+ALTER TABLE call ADD COLUMN age_us INTEGER;
+ALTER TABLE call ADD COLUMN continued INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE attempt ADD COLUMN feature TEXT NOT NULL DEFAULT '';
+CREATE INDEX attempt_failed ON attempt (feature, id) WHERE error IS NOT NULL;
+"""
+"""The index holds the failures only, so that what went well costs nothing to write."""
+
+
 @dataclass(frozen=True, slots=True)
 class Schema:
     """One file's schema. `migrations` are SQL scripts in order; `application_id` marks the file as ours."""
@@ -114,7 +123,7 @@ class Schema:
 SCHEMAS: Final[dict[FileKind, Schema]] = {
     "control": Schema("control", 0x43434F31, is_wal=False, shared_mode=0o640, migrations=(_CONTROL_1,)),
     "incident": Schema("incident", 0x43494E31, is_wal=False, shared_mode=0o600, migrations=(_INCIDENT_1,)),
-    "telemetry": Schema("telemetry", 0x43544531, is_wal=True, shared_mode=0o660, migrations=(_TELEMETRY_1,)),
+    "telemetry": Schema("telemetry", 0x43544531, is_wal=True, shared_mode=0o660, migrations=(_TELEMETRY_1, _TELEMETRY_2)),
 }
 
 

@@ -92,8 +92,8 @@ class TelemetryWriter:
             connection = self._connected()
             new_series = [(id_, *series) for id_, series in rollups.series.items() if id_ not in self._known_series]
             with transaction(connection):
-                connection.executemany(f"INSERT OR IGNORE INTO call VALUES ({_marks(27)})", call_rows)
-                connection.executemany(f"INSERT OR IGNORE INTO attempt VALUES ({_marks(10)})", attempt_rows)
+                connection.executemany(f"INSERT OR IGNORE INTO call VALUES ({_marks(29)})", call_rows)
+                connection.executemany(f"INSERT OR IGNORE INTO attempt VALUES ({_marks(11)})", attempt_rows)
                 connection.executemany(f"INSERT OR IGNORE INTO series VALUES ({_marks(10)})", new_series)
                 _add(connection, "call_rollup", ("tier", "start", "series"), _SUM_COLUMNS, _sum_rows(rollups.calls))
                 _add(
@@ -306,14 +306,15 @@ def _raw_rows(calls: Iterable[CallEnd], process: str) -> tuple[list[tuple[object
                 id_, process, call.started_us, facts.feature, facts.customer, facts.session, facts.prompt,
                 facts.prompt_version, facts.model, last.model_served, last.target, provider_of(last.host), last.served_by,
                 last.outcome, int(facts.is_streamed), len(call.attempts), call.duration_us, last.first_token_us,
-                *(last.usage or (None,) * 5), last.stop_reason, last.status, last.error, last.request_id,
+                *(call.usage or (None,) * 5), last.stop_reason, last.status, last.error, last.request_id, last.age_us,
+                last.continued,
             )
         )  # fmt: skip
         attempt_rows.extend(
             (
                 uuid7(attempt.started_us, secrets.randbits(74)), id_, attempt.started_us, attempt.target,
                 attempt.model, provider_of(attempt.host), attempt.status, attempt.error,
-                attempt.duration_us, attempt.request_id,
+                attempt.duration_us, attempt.request_id, facts.feature,
             )
             for attempt in call.attempts
         )  # fmt: skip
