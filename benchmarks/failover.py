@@ -1,8 +1,9 @@
-"""What failing over costs: `python -m benchmarks.failover`.
+"""What failing over costs, and what it rescues: `python -m benchmarks.failover [--only costs|faults]`.
 
-The method is that of `benchmarks.call`. The first target answers 529 at once, the second is healthy, over an in-memory transport.
-The reference is a middleware of twenty lines that does the same two requests and nothing else; what the console takes beyond it is
-its own cost. With the breaker open the reference is one bare call.
+The faults are in `benchmarks.wire_faults` and take a minute and a half. The costs, by the method of `benchmarks.call`: the first
+target answers 529 at once, the second is healthy, over an in-memory transport. The reference is a middleware of twenty lines that
+does the same two requests and nothing else; what the console takes beyond it is its own cost. With the breaker open the reference
+is one bare call.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import anthropic
 import httpx2
 from anthropic._request import APIRequest
 
+from benchmarks import wire_faults
 from benchmarks.call import MESSAGE, Chunks, measure, plain, stream_chunks, streamed
 from console import Console
 from console.ops.installation import install
@@ -83,7 +85,16 @@ def console_in(directory: Path, breaker: str) -> Console:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=1500)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--only", choices=("costs", "faults"))
+    arguments = parser.parse_args()
+    if arguments.only != "faults":
+        costs(arguments.rounds)
+    if arguments.only != "costs":
+        wire_faults.main([])
+
+
+def costs(rounds: int) -> None:
+    """Prints what failing over takes of the caller's time."""
     chunks = stream_chunks()
     sonnet, messages = "claude-sonnet-5-5", [{"role": "user", "content": "x" * 1000}]
     with (

@@ -36,7 +36,12 @@ def fill_rollups(connection: sqlite3.Connection, now_s: int, days: float) -> int
         for start in range(now_s // tier * tier - int(length), now_s, tier):
             sums = [(tier, start, one.id, 300, 3, 0, 300, 90000, 30000, 0, 0, 0) for one in series]
             connection.executemany(f"INSERT INTO call_rollup VALUES ({','.join('?' * 12)})", sums)
-            buckets = [(tier, start, one.id, "total", bucket, 20) for one in series[::2] for bucket in range(310, 325)]
+            buckets = [
+                (tier, start, one.id, kind, bucket, 20)
+                for one in series[::2]
+                for kind, first in (("total", 310), ("first", 270))
+                for bucket in range(first, first + 15)
+            ]
             connection.executemany("INSERT INTO latency_rollup VALUES (?,?,?,?,?,?)", buckets)
             attempts = [
                 (tier, start, one.feature, one.target, one.model, one.provider, result, 100)
@@ -63,6 +68,22 @@ def fill_raw(connection: sqlite3.Connection, count: int, now_s: int) -> None:
     )  # fmt: skip
 
 
+def fill_failures(connection: sqlite3.Connection, count: int, now_s: int) -> None:
+    """One attempt in a hundred has failed: a quarter of them of each feature."""
+    generator = random.Random(2)
+    connection.executemany(
+        f"INSERT INTO attempt VALUES ({','.join('?' * 11)})",
+        (
+            (
+                uuid7((now_s - 86400) * 1_000_000 + number, generator.getrandbits(74)), "c", now_s * 1_000_000, "claude-sonnet-5-5",
+                "claude-sonnet-5-5", "anthropic", *((529, "overloaded_error") if number % 100 == 0 else (200, None)), 800_000,
+                "req_1", FEATURES[number // 100 % len(FEATURES)],
+            )
+            for number in range(count)
+        ),
+    )  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="*", default=[10_000, 1_000_000])
@@ -78,6 +99,7 @@ def main() -> None:
         for wanted in arguments.rows:
             connection.execute("BEGIN")
             fill_raw(connection, wanted - raw, now_s + raw)
+            fill_failures(connection, wanted - raw, now_s + raw)
             raw = wanted
             connection.execute("COMMIT")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from console.sdk.answers import CallBlocked, ChainExhausted, StreamBroken
+    from console.sdk.answers import CallBlocked, ChainExhausted, RequestRefused, StreamBroken
     from console.sdk.console import Console
 
-__all__ = ["CallBlocked", "ChainExhausted", "Console", "StreamBroken", "__version__"]
+__all__ = ["CallBlocked", "ChainExhausted", "Console", "RequestRefused", "StreamBroken", "__version__"]
 
 __version__ = "0.1.0"
 
@@ -23,7 +23,7 @@ def __getattr__(name: str) -> Any:
         from console.sdk.console import Console  # noqa: PLC0415 -- PEP 562: the SDK only for who uses it
 
         return Console
-    if name in ("CallBlocked", "ChainExhausted", "StreamBroken"):
+    if name in __all__:
         from console.sdk import answers  # noqa: PLC0415
 
         return getattr(answers, name)

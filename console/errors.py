@@ -14,8 +14,10 @@
     │   ├── MissingVariables   it needs a variable that was not given
     │   └── VersionChanged     the file is not what was registered under this number
     ├── PlaybookError          (playbooks arrive with incidents)
+    ├── AgentError             the child process that may load the SDK could not do what it was asked
     └── CallError              a call of the application got no answer
-        ├── CallBlocked        a kill switch stopped it before it was sent
+        ├── CallBlocked        a kill switch, a rate or a budget stopped it before it was sent
+        │   └── RequestRefused the request itself is larger than its feature allows
         ├── ChainExhausted     every target of the chain failed
         └── StreamBroken       its answer broke off in the middle, and could not be continued
 
@@ -100,17 +102,27 @@ class PlaybookError(ConsoleError):
     """A playbook cannot be used."""
 
 
+class AgentError(ConsoleError):
+    """The child process that may load the SDK could not do what it was asked."""
+
+
 class CallError(ConsoleError):
     """A call of the application got no answer."""
 
 
 class CallBlocked(CallError):
-    """A kill switch stopped the call before it was sent; `scope` names the switch, for example "feature:summarize"."""
+    """A kill switch, a rate or a budget stopped the call before it was sent; `scope` says which of them, for example
+    "feature:summarize". `retry_after_s`: when there is room again; None of a switch, which an operator lifts."""
 
-    def __init__(self, message: str, *, scope: str, reason: str | None = None) -> None:
+    def __init__(self, message: str, *, scope: str, reason: str | None = None, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.scope = scope
         self.reason = reason
+        self.retry_after_s = retry_after_s
+
+
+class RequestRefused(CallBlocked):
+    """The request asks for more than its feature allows (`max_tokens`, `max_input_chars`): as it is, it never will be sent."""
 
 
 class ChainExhausted(CallError):

@@ -76,6 +76,7 @@ def act_json(shown: Preview, applied: Applied, seen: Acknowledgement) -> dict[st
             "silent": [jsonable(view) for view in seen.silent],
             "problem": seen.problem,
         },
+        "state": seen.state,
         "moves": {"counted": seen.counted, "expected": seen.expected, "per_min_before": seen.calls_per_min_before},
     }
 
@@ -108,8 +109,18 @@ def act_lines(shown: Preview, applied: Applied, seen: Acknowledgement) -> list[s
     lines += _diff_lines(shown.diff or "")
     if applied.reason is None:
         lines.append("no reason given (--reason)")
-    lines.append("take it back with: console undo" if applied.act != "undo" else "the audit keeps both acts")
+    if seen.state is not None:
+        lines.append(f"now: {seen.state}")
+    lines.append(_back_words(applied))
     return lines
+
+
+def _back_words(applied: Applied) -> str:
+    if applied.act == "undo":
+        return "the audit keeps both acts"
+    if applied.is_already_so:
+        return "nothing to take back: it was so already"
+    return "take it back with: console undo" if applied.act != "probe" else "nothing to take back: it asks once"
 
 
 def _diff_lines(diff: str) -> list[str]:

@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ def demo(data: str | None, plain: bool, for_s: int) -> None:
     signal.signal(signal.SIGHUP, _leave)
     try:
         with Demo(None if data is None else Path(data).absolute()) as running:
-            desk = Desk(load_settings(running.config, running.data))
+            desk = Desk(replace(load_settings(running.config, running.data), status_page=running.url))
             say(f"simulated API at {running.url}; in another terminal: console --config {shlex.quote(str(running.config))}")
             if is_terminal() and not plain:
                 _wait_for_calls(desk)

@@ -22,6 +22,7 @@ data: {data}
 # targets:
 #   sonnet: {{model: claude-sonnet-5-5}}
 #   haiku: {{model: claude-haiku-5-5, params: {{thinking: null}}}}
+#   sonnet-aws: {{provider: bedrock, region: us-east-1, model: claude-sonnet-5-5}}    # keys: where that provider's client looks
 
 # The directory of prompt files, <name>/v<N>.md.
 # prompts: prompts
@@ -31,9 +32,23 @@ features:
   # default:
   #   chain: [sonnet, haiku]
   #   limits: {{answer: 120s, first_token: 20s, silence: 15s}}
+  #   on_break: continue          # a stream that breaks in the middle goes on at the next target; or error
+  #   on_kill: finish             # a kill lets what is under way finish; or abort
+  #   cache: {{mode: on_failure, ttl: 1h, stale: 24h}}    # or always; in memory, never on a disk
+  #   max_tokens: 4096            # the most that a request may ask for
+  #   max_input_chars: 200000     # the most text that it may carry
+  #   rate: {{requests_per_minute: 600, tokens_per_minute: 400000, on_exceed: block}}
+  #   budget_usd_per_day: 80
+  #   on_exceed: alert            # of the budget; alert, degrade (the text below) or block
   # The text that is served when a kill switch stops a feature or no target answers; without it the call raises an error.
   # support-reply:
   #   degraded: "The assistant is resting. A person will answer within the hour."
+
+# What everything together, and each customer, may cost.
+# budget_usd_per_day: 200
+# budget_usd_per_month: 4000
+# on_exceed: alert
+# customers: {{budget_usd_per_day: 5, rate: {{requests_per_minute: 60}}, on_exceed: block}}
 
 retention:
   calls: 2d

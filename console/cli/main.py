@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "config": ("console.cli.config", "config", "Check the configuration."),
     "db": ("console.cli.db", "db", "The databases: what is in them, and a backup."),
     "demo": ("console.cli.demo", "demo", "A simulated API, a sample application and the console in front."),
+    "health": ("console.cli.health", "health", "Ask every target whether it answers; costs nothing. Exit 1 unless healthy."),
     "init": ("console.cli.init", "init", "Make a configuration, the databases and the break-glass directory."),
     "kill": ("console.cli.switches", "kill", "Stop a feature, a model, a customer, or all AI features."),
     "open": ("console.cli.screen", "screen", "Open the console (the same as no command at all)."),

@@ -47,4 +47,5 @@ def run_screen(desk: Desk) -> int:
     """The screen, until it is left. Returns the exit code."""
     from console.tui.app import run_console  # noqa: PLC0415 -- 250 ms that no command needs
 
+    desk.watch_status_page()
     return run_console(desk)

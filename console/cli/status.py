@@ -9,12 +9,16 @@ import click
 
 from console.cli.options import common, desk_of
 from console.cli.output import clock, number, say, say_json, table, when
-from console.cli.targets import target_json, target_lines
+from console.cli.targets import failure_json, target_json, target_lines
 from console.core.durations import ago
 
 if TYPE_CHECKING:
     from console.core.switches import Switch
-    from console.ops.views import ChangeView, FeatureView, StatusView
+    from console.ops.views import BudgetView, ChangeView, ExceededView, FeatureView, StatusView
+
+
+PAGE_WAIT_S = 1.0
+"""How long a provider's status page is waited for, and only when something fails: an operator must not wait for it."""
 
 
 @click.command()
@@ -27,8 +31,12 @@ def status(ctx: click.Context, watch: bool, config: str | None, data: str | None
     Exits 1 when control.db or telemetry.db cannot be read; what the numbers say is no error.
     """
     desk = desk_of(ctx, config, data)
+    if watch:
+        desk.watch_status_page()
     while True:
         view = desk.status()
+        if view.verdict.is_trouble and not watch and desk.ask_status_page(PAGE_WAIT_S):
+            view = desk.status()
         if as_json:
             say_json(status_json(view))
         elif watch:
@@ -50,6 +58,22 @@ def status_json(view: StatusView) -> dict[str, Any]:
         "at": when(view.at),
         "data_age_s": view.data_age_s,
         "telemetry_problem": view.telemetry_problem,
+        "verdict": {"side": view.verdict.side, "said": view.verdict.said, "evidence": list(view.verdict.evidence)},
+        "status_page": None if view.page is None else {
+            "state": view.page.state, "at": when(view.page.at), "indicator": view.page.indicator,
+            "description": view.page.description, "incidents": list(view.page.incidents),
+            "components": [{"name": name, "status": status} for name, status in view.page.components],
+            "problem": view.page.problem or None,
+        },
+        "budget_today_usd": view.budget_today_usd,
+        "budgets": [
+            {"scope": one.scope, "what": one.what, "limit": one.limit, "used": one.used} for one in view.budgets
+        ],
+        "exceeded": [
+            {"scope": one.scope, "what": one.what, "limit": one.limit, "used": one.used, "since": when(one.since),
+             "is_enforced": one.is_enforced}
+            for one in view.exceeded
+        ],
         "control": {
             "version": view.control.version,
             "problem": view.control.problem,
@@ -92,7 +116,7 @@ def status_json(view: StatusView) -> dict[str, Any]:
             }
             for change in view.changes
         ],
-    }
+    }  # fmt: skip
 
 
 def switch_json(switch: Switch) -> dict[str, Any]:
@@ -122,6 +146,7 @@ def feature_json(feature: FeatureView) -> dict[str, Any]:
         "input_tokens": feature.input_tokens,
         "output_tokens": feature.output_tokens,
         "cost_today_usd": feature.cost_today_usd,
+        "budget_today_usd": feature.budget_today_usd,
         "unpriced_models": list(feature.unpriced_models),
         "served_by": dict(feature.served_by),
         "target": feature.target,
@@ -133,8 +158,10 @@ def feature_json(feature: FeatureView) -> dict[str, Any]:
         },
         "fallback": None if feature.fallback is None else {
             "target": feature.fallback.target, "first": feature.fallback.first, "reason": feature.fallback.reason,
-            "since": when(feature.fallback.since),
+            "since": when(feature.fallback.since), "shares": dict(feature.fallback.shares),
         },
+        "attempts_per_call": feature.attempts_per_call,
+        "failures": [failure_json(failure) for failure in feature.failures],
         "quality": feature.quality,
         "killed": None if feature.killed is None else switch_json(feature.killed),
     }  # fmt: skip
@@ -145,9 +172,10 @@ def status_line(view: StatusView) -> str:
     parts = [clock(view.at), view.environment, f"processes {view.control.following}/{view.control.live} follow"]
     for feature in view.features:
         state = "OFF" if feature.killed else number(feature.error_rate, "{:.1f}% err", 100)
-        state += f" served by {feature.fallback.target}" if feature.fallback else ""
+        state += f" served by {feature.fallback.served}" if feature.fallback else ""
         parts.append(f"{feature.feature} {feature.calls_per_min:.0f}/min {number(feature.p95_ms, 'p95 {:.0f}ms')} {state}")
     parts += [f"PROBLEM {problem}" for problem in (view.control.problem, view.telemetry_problem) if problem]
+    parts += [f"VERDICT {view.verdict.said}"] if view.verdict.is_trouble else []
     return " | ".join(parts)
 
 
@@ -159,8 +187,11 @@ def status_lines(view: StatusView) -> list[str]:
         f"{view.environment} · {view.host} · {view.control.live} processes, control {version}"
         f" ({view.control.following}/{view.control.live} follow) · {age}"
     ]
+    lines.append(f"verdict: {view.verdict.said}")
+    lines += [f"  {said}" for said in view.verdict.evidence] if view.verdict.is_trouble else []
     lines += [f"PROBLEM {problem}" for problem in (view.control.problem, view.telemetry_problem) if problem]
     lines += [f"ALARM {alarm}" for alarm in view.prompt_alarms]
+    lines += [f"EXCEEDED {limit_words(one)}{_since(one.since)}" for one in view.exceeded]
     lines += [f"OFF {switch.scope}: {switch.reason or 'no reason given'} ({switch.actor or switch.source})"
               for switch in view.switches]  # fmt: skip
     if view.features:
@@ -171,6 +202,7 @@ def status_lines(view: StatusView) -> list[str]:
         ]
     else:
         lines += ["", "No calls yet: give your application's client `middleware=[console.middleware]`, or run `console demo`."]
+    lines += [f"budget: {limit_words(one)}" for one in view.budgets]
     if view.targets:
         lines += ["", *target_lines(view.targets)]
     if view.processes:
@@ -188,6 +220,19 @@ def status_lines(view: StatusView) -> list[str]:
     return lines
 
 
+def limit_words(one: ExceededView | BudgetView) -> str:
+    """ "feature:summarize $81.20 of $80.00 a day", "customer:acme 700 of 600 requests a minute"."""
+    limit, used = one.limit or 0.0, one.used or 0.0
+    kind, _, span = one.what.rpartition("_per_")
+    if kind == "budget_usd":
+        return f"{one.scope} ${used:,.2f} of ${limit:,.2f} a {span}"
+    return f"{one.scope} {used:,.0f} of {limit:,.0f} {kind or one.what}" + (f" a {span}" if kind else "")
+
+
+def _since(at: int | None) -> str:
+    return "" if at is None else f" since {clock(at)}"
+
+
 def _moved(change: ChangeView) -> str:
     return "" if change.before is None or change.after is None else f"{change.before} → {change.after}"
 
@@ -203,7 +248,7 @@ def _serving_lines(features: tuple[FeatureView, ...]) -> list[str]:
         if feature.fallback is not None:
             since = "" if feature.fallback.since is None else f", since {clock(feature.fallback.since)}"
             lines.append(
-                f"{feature.feature}: served by {feature.fallback.target}, a fallback{since}: {feature.fallback.reason}"
+                f"{feature.feature}: served by {feature.fallback.served}, a fallback{since}: {feature.fallback.reason}"
             )
     return lines
 
@@ -227,6 +272,7 @@ _FEATURE_HEAD = [
 def _feature_row(feature: FeatureView) -> list[str]:
     served = " ".join(f"{name} {calls}" for name, calls in feature.served_by)
     cost = number(feature.cost_today_usd, "${:.2f}") + (" + no price" if feature.unpriced_models else "")
+    cost += "" if feature.budget_today_usd is None else f" of ${feature.budget_today_usd:g}"
     return [
         feature.feature,
         number(feature.calls_per_min, "{:.0f}"),

@@ -107,7 +107,7 @@ ACTS: Final[tuple[Act, ...]] = (
         "on the targets screen: force it closed, calls go there whatever happens",
         "wide",
         "u, or A",
-        "force closed",
+        "closed",
         where=_TARGETS,
     ),
     Act(
@@ -118,6 +118,16 @@ ACTS: Final[tuple[Act, ...]] = (
         "wide",
         "u",
         "auto",
+        where=_TARGETS,
+    ),
+    Act(
+        "probe",
+        ("P",),
+        "P",
+        "on the targets screen: ask it now, where its breaker leaves it alone",
+        "narrow",
+        "nothing to undo: it asks once",
+        "probe",
         where=_TARGETS,
     ),
     Act(

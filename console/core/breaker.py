@@ -9,6 +9,11 @@ Theory of operation. A call is *admitted* with a `Permit`, and the permit is *se
     half_open   one probe at a time; after one has          to open: any failure, with twice the dwell
                 succeeded a growing share (the ramp)        to closed: the ramp is complete
 
+A closed breaker becomes half_open, too, when another process of the host says that its own has opened (`suspect`): the next
+call is the one probe. That is somebody else's word, so it never touches a breaker that has an opinion of its own: one that is
+not closed (its cooldown stays what it is), or whose target has answered since that other one opened. When nobody says so any
+more (`trust`), and nothing seen here speaks against the target, it is closed again, with or without a call.
+
 A permit carries the generation in which it was admitted: what comes back late from an older one changes nothing. The dwell
 grows until the target has stayed closed for a while, so a target that is well for five seconds at a time is asked ever less.
 The failure rate needs a minimum volume; failures in a row need to lie within one window, so that three in a quiet night are no
@@ -34,7 +39,8 @@ QUIET_US: Final = 60 * US
 QUIET_DWELLS: Final = 2
 """Closed for longer than QUIET_US and twice its last dwell: the next outage is a new one and starts with the first dwell."""
 JITTER: Final = 0.1
-"""A dwell is up to so much longer, so that the processes of a fleet do not probe in step."""
+"""A dwell is up to so much shorter, so that the processes of a fleet do not probe in step. Not longer: a target that is well
+again after a minute is asked within 30 s, also by calls that come every few seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +75,9 @@ class Breaker:
     """One target's breaker. Not thread-safe: `runtime.gate` holds the lock."""
 
     __slots__ = (
-        "_bucket_us", "_closed_at", "_dwell_us", "_generation", "_outstanding", "_policy", "_probe_at", "_probes", "_ramp_from",
-        "_ring", "_run", "_run_from", "_window_us", "permit", "reason", "since", "state", "until",
+        "_bucket_us", "_closed_at", "_dwell_us", "_generation", "_outstanding", "_policy", "_probe_at", "_probes", "_put_off",
+        "_ramp_from", "_ring", "_run", "_run_from", "_window_us", "good_at", "is_suspected", "permit", "reason", "since",
+        "state", "until",
     )  # fmt: skip
 
     def __init__(self, policy: BreakerPolicy) -> None:
@@ -91,6 +98,8 @@ class Breaker:
         self._outstanding = 0
         self._probe_at = 0
         self._ramp_from: int | None = None
+        self._put_off = 0
+        """When the probe would have been due that an operator has asked for before; 0: nobody has."""
         self.state: State = "closed"
         self.since: int | None = None
         """When it stopped being closed, or was closed again: an outage is one however many probes fail in it. None: it has
@@ -99,6 +108,10 @@ class Breaker:
         """While open: when the next probe may go."""
         self.reason: str | None = None
         """Why it is not closed."""
+        self.good_at: int | None = None
+        """When an attempt was last settled as gone well; None: never."""
+        self.is_suspected = False
+        """It is half_open on another process's word, and nothing of our own says so."""
 
     def admit(self, now_us: int, draw: float) -> Permit | None:
         """Leave for one attempt, or None. `draw`: 0..1, decides who belongs to the share that comes back."""
@@ -149,6 +162,8 @@ class Breaker:
                 return False
         if result == "neutral":
             return self._resume(permit, now_us)
+        if result != "failure":
+            self.good_at = now_us
         if self.state == "half_open":
             return self._settle_half_open(permit, result, now_us, draw, reason, cooldown_us)
         return self._count(result, now_us, draw, reason, cooldown_us)
@@ -162,6 +177,47 @@ class Breaker:
             bucket[:] = slot, 0, 0, 0
         bucket[1] += 1
         self._run = 0
+        self.good_at = now_us
+
+    def suspect(self, opened_us: int, now_us: int, reason: str) -> bool:
+        """Another process's breaker of this target has opened at `opened_us`. True when this one is half_open for it now."""
+        if self.state != "closed" or (self.good_at is not None and self.good_at >= opened_us):
+            return False
+        self.until, self.reason = now_us, reason
+        self._enter("half_open", now_us)
+        self.is_suspected = True
+        return True
+
+    def trust(self, now_us: int) -> bool:
+        """Nobody says any more that the target is out. True when this breaker is closed for it now: not while its own probe is
+        under way or its traffic is coming back, which end by themselves."""
+        if not self.is_suspected or not self._is_at_rest(now_us):
+            return False
+        self.reason = None
+        self._enter("closed", now_us)
+        return True
+
+    def is_calm(self, now_us: int) -> bool:
+        """Whether nothing is held against the target now. A breaker changes its state only when it is asked, so one that would
+        let the next call pass is calm, whatever its state."""
+        if self.state == "open":
+            return now_us >= self.until
+        return self.state == "closed" or (not self.is_suspected and now_us >= self.until and self._is_at_rest(now_us))
+
+    def hasten(self, now_us: int) -> bool:
+        """An operator wants to know now: the next probe need not wait for its time. True when it had to.
+
+        There is one probe at a time as ever, and should this one fail, the target is left alone for as long as it was to: who
+        asks often must not make the dwell grow.
+        """
+        if self.state != "open" or self.until <= now_us:
+            return False
+        self._put_off, self.until = self.until, now_us
+        return True
+
+    def is_out(self) -> bool:
+        """Whether it is left alone for what was seen here, and has not answered a probe yet."""
+        return self.state != "closed" and self._ramp_from is None and not self.is_suspected
 
     def is_ramping(self) -> bool:
         """Whether a probe has succeeded and the traffic is coming back."""
@@ -169,8 +225,17 @@ class Breaker:
 
     # -- transitions ---------------------------------------------------------------------------------------------------
 
+    def _is_at_rest(self, now_us: int) -> bool:
+        """Half open, and no probe is under way, nor is the traffic still coming back."""
+        if self._ramp_from is not None:
+            return self._share(now_us) >= 1
+        return not self._is_probing(now_us)
+
+    def _is_probing(self, now_us: int) -> bool:
+        return self._outstanding > 0 and now_us - self._probe_at < PROBE_LEASE_US
+
     def _probe(self, now_us: int) -> Permit | None:
-        if self._outstanding and now_us - self._probe_at < PROBE_LEASE_US:
+        if self._is_probing(now_us):
             return None
         self._probes += 1
         self._outstanding, self._probe_at = self._probes, now_us
@@ -188,11 +253,15 @@ class Breaker:
     ) -> bool:
         if result != "failure":
             if self._ramp_from is None and permit.probe:
-                self._ramp_from = now_us
+                self._ramp_from, self._put_off = now_us, 0
                 return True
             return False
-        if permit.is_last_resort and self._ramp_from is None:  # asked before its time: the dwell stays what it is
-            until, dwell_us = max(self.until, now_us + cooldown_us), self._dwell_us
+        if self.is_suspected:  # the first failure of its own
+            dwell_us = self._first_dwell_us(now_us)
+            until = now_us + max(_jittered(dwell_us, draw), cooldown_us)
+        elif self._ramp_from is None and (permit.is_last_resort or self._put_off > now_us):
+            # asked before its time: the dwell stays what it is
+            until, dwell_us = max(self.until, self._put_off, now_us + cooldown_us), self._dwell_us
         else:
             dwell_us = min(2 * self._dwell_us, self._max_dwell_us)
             until = max(self.until, now_us + max(_jittered(dwell_us, draw), cooldown_us))
@@ -217,13 +286,19 @@ class Breaker:
             if not self._run or now_us - self._run_from > self._window_us:
                 self._run, self._run_from = 0, now_us
             self._run += 1
-        why = f"{reason}, asked to wait {round(cooldown_us / US)} s" if cooldown_us else self._trips(slot, reason)
+        why = f"{reason} (left alone for {round(cooldown_us / US)} s)" if cooldown_us else self._trips(slot, reason)
         if why is None:
             return False
-        is_new = self._closed_at is None or now_us - self._closed_at > max(QUIET_US, QUIET_DWELLS * self._dwell_us)
-        dwell_us = round(self._policy.dwell * US) if is_new else min(2 * self._dwell_us, self._max_dwell_us)
+        dwell_us = self._first_dwell_us(now_us)
         self._open(now_us, now_us + max(_jittered(dwell_us, draw), cooldown_us), dwell_us, why)
         return True
+
+    def _first_dwell_us(self, now_us: int) -> int:
+        """For how long it stays open when nothing was held against it: longer soon after another outage."""
+        is_new = self._closed_at is None or now_us - self._closed_at > max(QUIET_US, QUIET_DWELLS * self._dwell_us)
+        if is_new or not self._dwell_us:  # it was half open on another's word, and never open
+            return round(self._policy.dwell * US)
+        return min(2 * self._dwell_us, self._max_dwell_us)
 
     def _trips(self, slot: int, reason: str) -> str | None:
         """Why the window opens it, or None."""
@@ -241,7 +316,7 @@ class Breaker:
         return None
 
     def _open(self, now_us: int, until: int, dwell_us: int, reason: str) -> None:
-        self._dwell_us, self.until, self.reason = dwell_us, until, reason
+        self._dwell_us, self.until, self.reason, self._put_off = dwell_us, until, reason, 0
         self._enter("open", now_us)
 
     def _close(self, now_us: int) -> None:
@@ -255,7 +330,7 @@ class Breaker:
         self.state = state
         self._generation += 1
         self.permit = Permit(self._generation)
-        self._outstanding, self._ramp_from, self._run = 0, None, 0
+        self._outstanding, self._ramp_from, self._run, self.is_suspected = 0, None, 0, False
         for bucket in self._ring:
             bucket[0] = -BUCKETS
 
@@ -269,7 +344,7 @@ class Breaker:
 
 
 def _jittered(dwell_us: int, draw: float) -> int:
-    return round(dwell_us * (1 + JITTER * draw))
+    return round(dwell_us * (1 - JITTER * draw))
 
 
 class RetryBudget:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 Outcome = Literal["ok", "failed", "blocked", "degraded", "cancelled"]
 ServedBy = Literal["primary", "fallback", "cache", "stale", "degraded", "none"]
+FROM_CACHE: Final[tuple[ServedBy, ...]] = ("cache", "stale")
+"""Said by a target once, and now by nobody: such a call tells nothing of how the target is."""
 
 DEFAULT_FEATURE: Final = "default"
 LONG_PROMPT_TOKENS: Final = 100_000
@@ -88,6 +90,8 @@ class AttemptEnd(NamedTuple):
     usage: Usage | None = None
     """What the API bills for this attempt; of one that broke in the middle what is known, and an estimate of the rest."""
     host: str | None = None
+    provider: str | None = None
+    """Whose client was asked; None: whoever is behind `host`."""
     model_sent: str | None = None
     """The model that the target asks for; None: the application's own."""
     is_sent: bool = True
@@ -103,6 +107,11 @@ class AttemptEnd(NamedTuple):
     def model(self) -> str:
         """The model that did the work, as far as it is known."""
         return self.model_served or self.model_sent or self.facts.model
+
+    @property
+    def asked_at(self) -> str:
+        """The provider that was asked."""
+        return self.provider or provider_of(self.host)
 
     def settled(self) -> AttemptEnd:
         """Itself: values need no settling. What the recorder takes has this method."""
@@ -121,7 +130,7 @@ class CallEnd(NamedTuple):
     @property
     def usage(self) -> Usage | None:
         """What the API bills for the call: that of every attempt, also of one whose stream broke; None: nothing is known."""
-        known = [attempt.usage for attempt in self.attempts[:-1] if attempt.usage is not None]
+        known = [attempt.usage for attempt in self.attempts if attempt is not self.last and attempt.usage is not None]
         if not known:
             return self.last.usage
         return sum_of((*known, self.last.usage or NO_USAGE))
@@ -159,13 +168,15 @@ def is_retried_by_sdk(status: int | None, should_retry_header: str | None) -> bo
 @lru_cache(maxsize=256)
 def provider_of(host: str | None) -> str:
     """The provider behind a host name: the clouds by their domains, everything else speaks for Anthropic's own API."""
-    for suffix, provider in (
-        (".amazonaws.com", "bedrock"),
-        (".api.aws", "bedrock"),
-        (".googleapis.com", "vertex"),
-        (".azure.com", "foundry"),
+    for beginning, end, provider in (
+        ("", ".amazonaws.com", "bedrock"),
+        ("bedrock-mantle.", ".api.aws", "bedrock-mantle"),
+        ("", ".api.aws", "aws"),
+        ("claude.", ".googleapis.com", "google-cloud"),
+        ("", ".googleapis.com", "vertex"),
+        ("", ".azure.com", "foundry"),
     ):
-        if host is not None and host.endswith(suffix):
+        if host is not None and host.startswith(beginning) and host.endswith(end):
             return provider
     return "anthropic"
 

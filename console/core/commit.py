@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from typing import Final, Literal
 
+from console.core.moves import error_in
+
 Look = Literal["held", "content", "error"]
 
 _CONTENT: Final = b"content_block_delta"
@@ -45,14 +47,20 @@ class Held:
         self._size += len(chunk)
         return "held" if first < 0 and self._size <= MAX_HELD else "content"
 
+    def failure(self) -> list[bytes]:
+        """What a caller gets of a stream whose error in band is all that is left to show: not the content in front of it, which
+        no reader should take for an answer."""
+        data = b"".join(self.chunks)
+        error = min((at for at in map(data.find, _ERRORS) if at >= 0), default=0)
+        return [data[error:]] if 0 <= data.find(_CONTENT) < error else self.chunks
+
     def error_type(self) -> str:
-        """The `error.type` of an error that came in band, "api_error" when it does not say."""
+        """What an error that came in band says of itself (`moves.error_in`), "api_error" when it does not say."""
         data = b"".join(self.chunks)
         start = min((at for at in map(data.find, _ERRORS) if at >= 0), default=0)
         event = data[start:].replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n\n")[0]
         body = b"".join(line[5:] for line in event.split(b"\n") if line.startswith(b"data:"))
         try:
-            kind = json.loads(body)["error"]["type"]
+            return error_in(json.loads(body)["error"]) or "api_error"
         except (ValueError, KeyError, TypeError, RecursionError):
             return "api_error"
-        return kind if isinstance(kind, str) else "api_error"

@@ -27,7 +27,9 @@ from console.core.durations import parse_duration_s
 from console.core.strict_yaml import Document, read_yaml, typed
 from console.core.targets import (
     CHAIN_LIMITS,
+    KEY_OF_CLIENT,
     PATCHABLE,
+    PLACES,
     FeaturePolicy,
     LimitsPolicy,
     OnBreak,
@@ -62,13 +64,20 @@ BaseURL = Annotated[str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.:\[\]_
 KeyReference = Annotated[str, StringConstraints(pattern=r"^(?:env:[A-Za-z_][A-Za-z0-9_]*|file:.+|client)$", max_length=500)]
 Place = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,199}$")]
 StatusPage = Annotated[
-    str, StringConstraints(pattern=r"^(?:off|https?://[A-Za-z0-9.:\[\]_-]+(?:/[A-Za-z0-9._~/-]*)?)$", max_length=500)
+    str,
+    StringConstraints(
+        pattern=r"^(?:off|https://[A-Za-z0-9.:\[\]_-]+(?:/[A-Za-z0-9._~/-]*)?"
+        r"|http://(?:127\.0\.0\.1|localhost|\[::1\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/-]*)?)$",
+        max_length=500,
+    ),
 ]
 Share = Annotated[float, Field(gt=0, le=1)]
 Dollars = Annotated[float, Field(ge=0, le=1e9)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 DEFAULT_NAME: Final = "default"
 MAX_CHAIN: Final = 10
+MONTH_S: Final = 31 * 86400
+"""The longest."""
 
 
 class _Part(BaseModel):
@@ -104,11 +113,26 @@ class TargetConfig(_Part):
 
     @model_validator(mode="after")
     def _keyed(self) -> TargetConfig:
-        if self.provider == "anthropic" and self.base_url is not None and self.api_key is None:
+        if self.provider == "anthropic" and self.base_url is not None and self.api_key is None and self.profile is None:
             raise ValueError(
                 "a target with a base_url of its own says whose key it gets: api_key: env:NAME, file:PATH, or client for the "
                 "key of the application's client"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _placed(self) -> TargetConfig:
+        """What the provider's own client would refuse, or never look at."""
+        known = PLACES[self.provider]
+        given = {name for name in ("region", "project", "workspace", "resource", "profile") if getattr(self, name) is not None}
+        if given - known:
+            raise ValueError(f"{', '.join(sorted(given - known))}: {self.provider} takes {', '.join(sorted(known))}")
+        if self.provider != "anthropic" and self.api_key == KEY_OF_CLIENT:
+            raise ValueError("api_key: client is for provider anthropic; other providers take env:NAME, file:PATH or nothing")
+        if self.profile is not None and self.api_key is not None:
+            raise ValueError("profile and api_key are two ways to sign: write one of them")
+        if self.resource is not None and self.base_url is not None:
+            raise ValueError("resource and base_url say the same: write one of them")
         return self
 
 
@@ -267,14 +291,19 @@ class Configuration(BudgetedConfig):
             budget=self.budget(),
             customers=replace(
                 self.customers.policy(),
-                named=MappingProxyType({name: part.policy() for name, part in self.customers.named.items()}),
+                named=MappingProxyType(
+                    {
+                        name: CustomerPolicy(_rate(part.rate), _budget(part, self.customers))
+                        for name, part in self.customers.named.items()
+                    }
+                ),
             ),
             cache_bytes=self.cache_megabytes * 1024**2,
         )
 
 
 def _policy(part: FeatureConfig, inherited: FeatureConfig) -> FeaturePolicy:
-    """What a feature's own part says, else what every feature inherits. A budget is inherited as a whole."""
+    """What a feature's own part says, else what every feature inherits. The amounts of a budget are inherited together."""
 
     def said(name: str) -> Any:
         own = getattr(part, name)
@@ -292,10 +321,17 @@ def _policy(part: FeatureConfig, inherited: FeatureConfig) -> FeaturePolicy:
         on_kill=said("on_kill") or "finish",
         cache=None if cache is None or cache.mode == "off" else CachePolicy(cache.mode, cache.ttl, cache.stale),
         rate=_rate(said("rate")),
-        budget=part.budget() or inherited.budget(),
+        budget=_budget(part, inherited),
         max_tokens=said("max_tokens"),
         max_input_chars=said("max_input_chars"),
     )
+
+
+def _budget(part: BudgetedConfig, inherited: BudgetedConfig) -> BudgetPolicy | None:
+    """The amounts of a part, else those that it inherits; what happens beyond them is said by the part, else inherited too."""
+    budget = part.budget() or inherited.budget()
+    said = part if "on_exceed" in part.model_fields_set else inherited
+    return None if budget is None else replace(budget, on_exceed=said.on_exceed)
 
 
 def _rate(part: RateConfig | None) -> RatePolicy | None:
@@ -316,8 +352,8 @@ def parse_configuration(text: str, file: str) -> Configuration:
         parsed = Configuration.model_validate({key: value for key, value in document.value.items() if value is not None})
     except ValidationError as error:
         raise ConfigError(_mistakes(document, error)) from None
-    if unknown := tuple(_unknown_targets(document, parsed)):
-        raise ConfigError(unknown)
+    if wrong := (*_unknown_targets(document, parsed), *_forgotten_months(document, parsed)):
+        raise ConfigError(wrong)
     return parsed
 
 
@@ -333,13 +369,33 @@ def _unknown_targets(document: Document, parsed: Configuration) -> Iterator[Mist
                 yield document.mistake(path, f"features.{feature}.chain: {name} stands there twice")
 
 
+_WORDS: Final = {
+    "extra_forbidden": "unknown key",
+    "tuple_type": "write a list, such as [sonnet, haiku]",
+    "too_short": "an empty list says nothing; leave the key away",
+    "model_type": "write a mapping of keys to values",
+    "dict_type": "write a mapping of names to values",
+}
+"""What pydantic says of Python's types, for who writes YAML."""
+
+
+def _forgotten_months(document: Document, parsed: Configuration) -> Iterator[Mistake]:
+    """What a month has cost is known from the rollups: a process that starts would not know of the days that are gone."""
+    budgeted: dict[str, BudgetedConfig] = {"": parsed, "customers.": parsed.customers}
+    budgeted |= {f"features.{name}.": part for name, part in parsed.features.items()}
+    budgeted |= {f"customers.named.{name}.": part for name, part in parsed.customers.named.items()}
+    found = next((name for name, part in budgeted.items() if part.budget_usd_per_month is not None), None)
+    if found is not None and parsed.retention.rollups < MONTH_S:
+        told = f"shorter than 31d, so that {found}budget_usd_per_month would forget a month's first days at every restart"
+        yield document.mistake(("retention", "rollups"), f"retention.rollups: {told}")
+
+
 def _mistakes(document: Document, error: ValidationError) -> tuple[Mistake, ...]:
     found = []
     for problem in error.errors(include_url=False, include_context=False):
         path = tuple(part for part in problem["loc"] if part != "[key]")
         name = ".".join(str(part) for part in path)
         message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = "unknown key"
+        message = _WORDS.get(problem["type"], message)
         found.append(document.mistake(path, f"{name}: {message}"))
     return tuple(sorted(found, key=lambda mistake: (mistake.line, mistake.column)))

@@ -18,7 +18,17 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from console.core.pointers import Pointer, decode_pointer, pointer_name
-from console.core.routes import Forced, Route, breaker_target, decode_force, decode_route, route_scope
+from console.core.routes import (
+    Forced,
+    Probe,
+    Route,
+    breaker_target,
+    check_probe,
+    decode_force,
+    decode_route,
+    probe_target,
+    route_scope,
+)
 from console.core.switches import SCOPE_KINDS, Scope, Switch
 
 if TYPE_CHECKING:
@@ -65,6 +75,8 @@ class ControlState:
     routes: Mapping[Scope, Route] = field(default_factory=lambda: MappingProxyType({}))
     forced: Mapping[str, Forced] = field(default_factory=lambda: MappingProxyType({}))
     """By target."""
+    probes: Mapping[str, Probe] = field(default_factory=lambda: MappingProxyType({}))
+    """The newest order to probe, by target."""
     pointers: Mapping[str, Pointer] = field(default_factory=lambda: MappingProxyType({}))
     """By prompt."""
     texts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -146,7 +158,7 @@ def check(row: ControlRow) -> None:
     _meaning(row)
 
 
-def _meaning(row: ControlRow) -> Switch | Route | Forced | Pointer | str | None:
+def _meaning(row: ControlRow) -> Switch | Route | Forced | Probe | Pointer | str | None:
     """What a row says: a value of its kind, None when it takes one back, its key when the kind is not known here. Raises
     ControlRefused when the value is not one of its kind."""
     said = (row.reason, row.actor, row.at, row.expires_at)
@@ -160,6 +172,9 @@ def _meaning(row: ControlRow) -> Switch | Route | Forced | Pointer | str | None:
         if target is not None:
             state = decode_force(row.value)
             return None if state is None else Forced(target, state, *said)
+        if (probed := probe_target(row.key)) is not None:
+            check_probe(row.value)
+            return Probe(probed, row.version, row.at)
         if prompt is not None:
             chosen, withdrawn = decode_pointer(row.value)
             return Pointer(prompt, chosen, withdrawn, *said)
@@ -174,6 +189,7 @@ def _state(rows: dict[str, ControlRow], texts: Mapping[str, str]) -> ControlStat
     switches: dict[Scope, Switch] = {}
     routes: dict[Scope, Route] = {}
     forced: dict[str, Forced] = {}
+    probes: dict[str, Probe] = {}
     pointers: dict[str, Pointer] = {}
     ignored: list[str] = []
     for row in rows.values():
@@ -184,6 +200,8 @@ def _state(rows: dict[str, ControlRow], texts: Mapping[str, str]) -> ControlStat
                 routes[route.scope] = route
             case Forced() as force:
                 forced[force.target] = force
+            case Probe() as probe:
+                probes[probe.target] = probe
             case Pointer() as pointer:
                 pointers[pointer.name] = pointer
             case str(key):
@@ -194,6 +212,7 @@ def _state(rows: dict[str, ControlRow], texts: Mapping[str, str]) -> ControlStat
         switches=MappingProxyType(switches),
         routes=MappingProxyType(routes),
         forced=MappingProxyType(forced),
+        probes=MappingProxyType(probes),
         pointers=MappingProxyType(pointers),
         texts=MappingProxyType({digest: text for digest, text in texts.items() if digest in needed}),
         version=max((row.version for row in rows.values()), default=0),

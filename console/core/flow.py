@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from console.core.models import base_model
 from console.core.moves import NOT_SENT, Move, move_in_band, move_of_failure, move_of_status
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ JITTER_S: Final = 0.1
 """Added to a `retry-after`, so that those who were sent away together do not come back together."""
 LEAST_S: Final = 0.05
 """With less time than this left no attempt is begun."""
+TRIAL_S: Final = 5.0
+"""So much of a caller's time may the trial of a fallback (I14) cost at the most."""
 
 
 class Plan(NamedTuple):
@@ -90,7 +93,10 @@ class Answered(NamedTuple):
     """The caller is going to read it: how it ends is not known yet."""
     is_changed: bool = False
     """The request differed from the application's."""
+    is_long: bool = False
+    """The request was so large that its prompt may be too long for the model."""
     error: str | None = None
+    """As `moves.error_in` says it."""
     retry_after_s: float | None = None
 
 
@@ -113,6 +119,8 @@ class Stopped(NamedTuple):
     """A kill switch stops the call; one on a model only the target."""
 
     switch: Switch
+    is_sent: bool = False
+    """The attempt was under way."""
 
 
 class Woken(NamedTuple):
@@ -147,7 +155,7 @@ class Refuse(NamedTuple):
 
 class GiveUp(NamedTuple):
     """No target has answered well. The caller gets the feature's defined text, else the last HTTP answer that says why (the one
-    of attempt `answer`, counted from 0), else `ChainExhausted`."""
+    of request `answer`, counted from 0), else `ChainExhausted`."""
 
     answer: int | None
     position: int = 0
@@ -181,18 +189,31 @@ def passing_flow() -> Generator[Effect, Reply, Verdict]:
 
 
 def chain_flow(
-    plan: Plan, gate: Gate, *, started_us: int, deadline_us: int | None, is_streamed: bool, retries: int, made: int = 0
+    plan: Plan,
+    gate: Gate,
+    *,
+    started_us: int,
+    deadline_us: int | None,
+    is_streamed: bool,
+    retries: int,
+    made: int = 0,
+    trial: Target | None = None,
 ) -> Generator[Effect, Reply, Verdict]:
     """One call over a chain.
 
     `started_us`, `deadline_us`: steady clock, the deadline is the caller's and stands over everything. `retries`: how often the
     same target may be asked again in all (0 for a caller that wants none). `made`: the attempts that the call has had already,
-    when it is a stream that broke and goes on.
+    when it is a stream that broke and goes on. `trial`: one of the targets that is tried first (I14): its good answer is the
+    call's, and whatever else comes of it, the chain is gone through as if it had not been asked.
     """
     course = _Course(plan, gate, started_us, deadline_us, is_streamed, retries, made)
     try:
+        if trial is not None:
+            verdict = yield from course.tried(trial)
+            if verdict is not None:
+                return verdict
         for position, target in enumerate(plan.targets):
-            if course.refused_accounts and target.account in course.refused_accounts:
+            if course.has_refused(target):
                 continue
             permit = gate.admit(target.name, plan.forced)
             if permit is None:
@@ -224,12 +245,16 @@ class _Course:
     _allowed_us: int | None = None
     """What the attempt under way may take."""
     attempts = 0
+    trials = 0
+    """Requests before the first attempt: they count as answers in hand, and as nothing else."""
     answer: int | None = None
     answer_position = 0
     misfit: tuple[int, int] | None = None
     is_failing = False
     """A target is out, or has failed without an HTTP answer: a misfit is not what went wrong."""
     refused_accounts: frozenset[tuple[str | None, ...]] = frozenset()
+    refused_models: frozenset[str] = frozenset()
+    """For which the prompt is too long."""
     stopped: Switch | None = None
 
     def __init__(
@@ -254,7 +279,10 @@ class _Course:
             if type(reply) is Answered and reply.is_unread_stream:
                 reply = yield Pull(self._by_us())
             if type(reply) is Stopped:
-                self._take_back()
+                if reply.is_sent:
+                    self.attempts += 1
+                else:
+                    self._take_back()
                 return self._stop(reply.switch)
             assert isinstance(reply, Answered | Committed | Failed)  # noqa: S101 -- the table in the module's docstring
             self._now_us = reply.at_us
@@ -276,6 +304,30 @@ class _Course:
             self._permit = self._gate.admit(target.name, self._plan.forced)
         return None
 
+    def tried(self, target: Target) -> Generator[Effect, Reply, Verdict | None]:
+        """Asks a target once, in front of the chain. A verdict: its good answer, or a switch that stops the call. None: what is
+        wrong with the target is known to its breaker now, and nothing of it to this call."""
+        limit_s = self._left_s(-1, TRIAL_S)
+        permit = self._gate.admit(target.name, self._plan.forced) if limit_s is None or limit_s >= LEAST_S else None
+        if permit is None:
+            return None
+        self._target, self._permit = target.name, permit
+        reply = yield Send(target, limit_s)
+        if type(reply) is Answered and reply.is_unread_stream:
+            reply = yield Pull(self._by_us())
+        if type(reply) is Stopped:
+            self.trials = int(reply.is_sent)
+            self.settle("neutral")
+            return None if reply.switch.scope.kind == "model" else Refuse(reply.switch)
+        assert isinstance(reply, Answered | Committed | Failed)  # noqa: S101 -- the table in the module's docstring
+        self._now_us = reply.at_us
+        if not isinstance(reply, Failed) and (isinstance(reply, Committed) or reply.status < 400):
+            position = self._plan.targets.index(target)
+            return self._serve(position, is_unread=isinstance(reply, Committed) or reply.is_unread)
+        self.trials = int(not isinstance(reply, Failed) or reply.kind != NOT_SENT)
+        self._settle_failed(reply, _move_of(reply, target), waits=False)
+        return None
+
     def _may_begin(self) -> bool:
         """Whether there is time and leave for another attempt."""
         limit_s = self._left_s(len(self._plan.targets))
@@ -286,6 +338,12 @@ class _Course:
         if self.attempts:
             self._gate.give_back()
 
+    def has_refused(self, target: Target) -> bool:
+        """Whether the target would answer as another one has answered already: its account, or its model."""
+        if not self.refused_accounts and not self.refused_models:
+            return False
+        return target.account in self.refused_accounts or base_model(target.model) in self.refused_models
+
     def _judged(self, reply: Answered | Failed, position: int, target: Target) -> tuple[Verdict | None, float | None]:
         """What a failed attempt means for the call: a verdict, or a pause before the same target is asked again, or neither."""
         move = _move_of(reply, target)
@@ -293,7 +351,13 @@ class _Course:
         self._note(reply, move, position, target, waits=pause_s is not None)
         if move.then == "end":
             return self.given_up(), None
-        return (Serve(position) if move.then == "serve" else None), pause_s
+        is_callers = move.then == "serve" or (move.then == "model" and not self._can_go_on(reply, position))
+        return (Serve(position) if is_callers else None), pause_s
+
+    def _can_go_on(self, reply: Answered | Failed, position: int) -> bool:
+        """Whether a prompt that is too long for one model has somewhere else to go, or is not the caller's own any more."""
+        is_changed = isinstance(reply, Answered) and reply.is_changed
+        return is_changed or any(not self.has_refused(target) for target in self._plan.targets[position + 1 :])
 
     def given_up(self) -> Verdict:
         """The end of a chain."""
@@ -324,25 +388,40 @@ class _Course:
         return Serve(position, permit, self._was_slow())
 
     def _note(self, reply: Answered | Failed, move: Move, position: int, target: Target, *, waits: bool) -> None:
-        """Settles an attempt that went wrong, and remembers what the caller may have to be shown."""
+        """Settles an attempt that went wrong, and remembers what the caller may have to be shown, and whom not to ask."""
         if isinstance(reply, Answered):
-            is_misfit = reply.status in (400, 422) and reply.is_changed
+            is_misfit = reply.status in (400, 422) and reply.is_changed and move.then in ("next", "model")
             if is_misfit:
-                self.misfit = self.misfit or (self.attempts - 1, position)
+                self.misfit = self.misfit or (self._number, position)
             else:
-                self.answer, self.answer_position = self.attempts - 1, position
-            asked_s = reply.retry_after_s or 0.0
+                self.answer, self.answer_position = self._number, position
         else:
-            asked_s = 0.0
             self.is_failing = True
             if reply.is_in_band:
-                self.answer, self.answer_position = self.attempts - 1, position
+                self.answer, self.answer_position = self._number, position
         if move.then == "account":
             self.refused_accounts |= {target.account}
+        elif move.then == "model":
+            self.refused_models |= {base_model(target.model)}
+        self._settle_failed(reply, move, waits=waits)
+
+    @property
+    def _number(self) -> int:
+        """Of the answer in hand, counted from 0."""
+        return self.trials + self.attempts - 1
+
+    def _settle_failed(self, reply: Answered | Failed, move: Move, *, waits: bool) -> None:
+        """Gives the permit back of an attempt that went wrong. `waits`: the same target is asked once more after a pause."""
+        asked_s = reply.retry_after_s or 0.0 if isinstance(reply, Answered) else 0.0
         is_asked_to_wait = isinstance(reply, Answered) and reply.status == 429 and waits
         result: Result = "neutral" if is_asked_to_wait else move.result
-        cooldown_us = 0 if waits or asked_s <= SHORT_S else round(asked_s * US)
-        self.settle(result, reason=reason_of(reply), cooldown_us=cooldown_us)
+        cooldown_s = max(move.cooldown_s, asked_s if asked_s > SHORT_S else 0.0)
+        if waits or (result == "neutral" and not move.may_end_with_retry):
+            cooldown_s = 0.0
+        elif cooldown_s:  # it is to be left alone, whoever is to blame
+            result = "failure"
+        reason = f"{reason_of(reply)}: {move.hint}" if move.hint else reason_of(reply)
+        self.settle(result, reason=reason, cooldown_us=round(cooldown_s * US))
 
     def _stop(self, switch: Switch) -> Verdict | None:
         self.settle("neutral")
@@ -353,7 +432,7 @@ class _Course:
 
     def _pause_before_another(self, reply: Answered | Failed, move: Move, position: int) -> float | None:
         """Seconds until the same target is asked once more; None: it is not."""
-        if self._retries <= 0 or self.attempts >= MAX_ATTEMPTS or move.then in ("serve", "account", "end"):
+        if self._retries <= 0 or self.attempts >= MAX_ATTEMPTS or move.then in ("serve", "account", "model", "end"):
             return None
         is_only = len(self._plan.targets) == 1 or (self.attempts == 1 and position == len(self._plan.targets) - 1)
         asked_s = reply.retry_after_s if isinstance(reply, Answered) else None
@@ -371,10 +450,12 @@ class _Course:
             return None
         return pause
 
-    def _left_s(self, position: int) -> float | None:
-        """Seconds for the next attempt: the limit, or a share of what is left until the deadline, so that one silent target
-        does not leave the others without time. The last one may use it all."""
+    def _left_s(self, position: int, most_s: float | None = None) -> float | None:
+        """Seconds for the next attempt: the limit (`most_s` at the most), or a share of what is left until the deadline, so
+        that one silent target does not leave the others without time. The last one may use it all."""
         allowed_us = self._limit_us
+        if most_s is not None:
+            allowed_us = round(most_s * US) if allowed_us is None else min(allowed_us, round(most_s * US))
         if self._deadline_us is not None:
             share_us = (self._deadline_us - self._now_us) // max(len(self._plan.targets) - position, 1)
             allowed_us = share_us if allowed_us is None else min(allowed_us, share_us)
@@ -391,7 +472,13 @@ class _Course:
 def _move_of(reply: Answered | Failed, target: Target) -> Move:
     if isinstance(reply, Failed):
         return (move_in_band if reply.is_in_band else move_of_failure)(reply.kind)
-    return move_of_status(reply.status, is_changed=reply.is_changed, is_configured=target.is_configured)
+    return move_of_status(
+        reply.status,
+        is_changed=reply.is_changed,
+        is_configured=target.is_configured,
+        error=reply.error,
+        is_long=reply.is_long,
+    )
 
 
 def onward(plan: Plan, position: int) -> Plan:

@@ -12,6 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from console.core.calls import Usage
+from console.core.moves import error_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -132,7 +133,7 @@ class Observation:
     def _read_plain(self, document: dict[str, object]) -> None:
         error = document.get("error")
         if document.get("type") == "error" and isinstance(error, dict):
-            self.error = _text(error.get("type"))
+            self.error = error_in(error)
             return
         self.is_whole = True
         self.model, self.stop_reason = _text(document.get("model")), _text(document.get("stop_reason"))
@@ -153,8 +154,7 @@ class Observation:
         elif kind == "message_stop":
             self.is_whole = True
         elif kind == "error":
-            error = document.get("error")
-            self.error = (_text(error.get("type")) if isinstance(error, dict) else None) or "api_error"
+            self.error = error_in(document.get("error")) or "api_error"
 
     def _add_usage(self, raw: object) -> None:
         """Every count of a later event replaces the one before: they are totals, and server tools add to what was sent."""

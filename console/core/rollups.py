@@ -12,7 +12,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from console.core.calls import LONG_PROMPT_TOKENS, AttemptEnd, CallEnd, Usage, provider_of
+from console.core.calls import LONG_PROMPT_TOKENS, AttemptEnd, CallEnd, Usage
 from console.core.latency import bucket_of
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def series_of(call: CallEnd) -> Series:
         feature=last.facts.feature,
         target=last.target,
         model=last.model,
-        provider=provider_of(last.host),
+        provider=last.asked_at,
         prompt=last.facts.prompt or "",
         prompt_version=last.facts.prompt_version or "",
         served_by=last.served_by,
@@ -193,7 +193,7 @@ def _add_broken(sums: Rollups, attempt: AttemptEnd, served: Series, start_s: int
     series = served._replace(
         target=attempt.target,
         model=attempt.model,
-        provider=provider_of(attempt.host),
+        provider=attempt.asked_at,
         served_by="none",
         outcome="failed",
         band=band,
@@ -213,7 +213,7 @@ def _attempt_key(tier_s: int, attempt: AttemptEnd) -> AttemptKey:
         attempt.facts.feature,
         attempt.target,
         attempt.model,
-        provider_of(attempt.host),
+        attempt.asked_at,
         result_of(attempt),
     )
 

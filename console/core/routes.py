@@ -2,6 +2,7 @@
 
     route/all, route/feature/NAME    {"targets":["haiku"]}, in this order and no others; {"targets":null}: the configured chain
     breaker/TARGET                   {"state":"forced_open"}, {"state":"forced_closed"}, {"state":"auto"}
+    probe/TARGET                     {"probe":"now"}: each new version asks once for a probe that does not wait for its time
 
 The feature's own route comes before the one for all.
 """
@@ -54,6 +55,15 @@ class Forced:
         return self.expires_at is None or now_us < self.expires_at
 
 
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """An operator's order to ask a target now that is left alone. `version`: of its control row, which makes it a new one."""
+
+    target: str
+    version: int
+    at: int
+
+
 def route_of(routes: Mapping[Scope, Route], feature: str, now_us: int) -> Route | None:
     """The route in force for a feature: its own, else the one for all, else None."""
     for scope in (Scope("feature", feature), ALL):
@@ -88,6 +98,26 @@ def breaker_target(key: str) -> str | None:
     """The target of a forced breaker's key, or None when it is no such key."""
     kind, _, name = key.partition("/")
     return name if kind == "breaker" and name else None
+
+
+def probe_key(target: str) -> str:
+    """The control key of the orders to probe a target."""
+    return f"probe/{target}"
+
+
+def probe_target(key: str) -> str | None:
+    """The target of an order to probe, or None when it is no such key."""
+    kind, _, name = key.partition("/")
+    return name if kind == "probe" and name else None
+
+
+PROBE_NOW: Final = '{"probe":"now"}'
+
+
+def check_probe(value: str) -> None:
+    """Raises ValueError for a value that is no order to probe."""
+    if value != PROBE_NOW:
+        raise ValueError("the value is not one of an order to probe")
 
 
 def compact(document: object) -> str:

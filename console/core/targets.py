@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -24,6 +25,24 @@ another refuses with a 400."""
 OnBreak = Literal["continue", "error"]
 OnKill = Literal["finish", "abort"]
 Provider = Literal["anthropic", "bedrock", "bedrock-mantle", "vertex", "aws", "google-cloud", "foundry"]
+
+EXTRAS: Final = MappingProxyType(
+    {"bedrock": "bedrock", "bedrock-mantle": "bedrock", "vertex": "vertex", "aws": "aws", "google-cloud": "google-cloud"}
+)
+"""Which extra of this distribution brings a provider's libraries."""
+
+PLACES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {
+        "anthropic": frozenset({"profile"}),
+        "bedrock": frozenset({"region", "profile"}),
+        "bedrock-mantle": frozenset({"region", "profile"}),
+        "vertex": frozenset({"region", "project"}),
+        "aws": frozenset({"region", "profile", "workspace"}),
+        "google-cloud": frozenset({"region", "project", "workspace"}),
+        "foundry": frozenset({"resource"}),
+    }
+)
+"""What a provider's client can be told of where it goes. What it is not told it looks for in its environment."""
 
 KEY_OF_CLIENT: Final = "client"
 """The `api_key` of a target with a `base_url` of its own that takes the key of the application's client."""
@@ -65,12 +84,59 @@ class Target:
 @dataclass(frozen=True, slots=True)
 class LimitsPolicy:
     """Seconds; None: no limit. `answer`: a whole plain answer; `first_token`: until a stream's first content; `silence`:
-    between two events of a stream; `thinking`: until the first content of a request that lets the model think."""
+    between two events of a stream; `thinking`: until the first content of a request that lets the model think (None:
+    THINKING_TIMES first_token)."""
 
     answer: float | None = None
     first_token: float | None = None
     silence: float | None = None
     thinking: float | None = None
+
+    @property
+    def thinking_s(self) -> float | None:
+        """How long a stream may show nothing while the model thinks or uses a tool, as long as it sends pings; None: ever."""
+        if self.thinking is not None or self.first_token is None:
+            return self.thinking
+        return THINKING_TIMES * self.first_token
+
+
+THINKING_TIMES: Final = 5
+"""A model that thinks before it shows anything gets so much more time for its first content than one that does not."""
+USUAL_TOKENS: Final = 8_192
+"""Of a plain answer for which the limit of a feature is meant."""
+LONGEST_S_PER_TOKEN: Final = 3600 / 128_000
+"""How long a plain answer may take for each token that it may have: what the SDK itself reckons with (2.11,
+`_calculate_nonstreaming_timeout`)."""
+
+
+def answer_limit_s(limits: LimitsPolicy, max_tokens: object) -> float | None:
+    """Seconds for a plain answer that may have `max_tokens`; None: no limit. `answer` holds up to USUAL_TOKENS and grows in
+    proportion above: 64,000 tokens do not come in 120 s. Never to more than the SDK expects such an answer to take."""
+    answer = limits.answer
+    if answer is None or type(max_tokens) is not int or max_tokens <= USUAL_TOKENS:
+        return answer
+    return max(answer, min(answer * max_tokens / USUAL_TOKENS, LONGEST_S_PER_TOKEN * max_tokens))
+
+
+def limits_for(limits: LimitsPolicy, body: object) -> LimitsPolicy:
+    """A feature's limits for one request: more time for an answer that may be very long, and for one before which the model
+    thinks. `limits` itself when nothing differs, which is nearly always."""
+    if not isinstance(body, dict):
+        return limits
+    thinking, max_tokens = body.get("thinking"), body.get("max_tokens")
+    thinks = isinstance(thinking, dict) and thinking.get("type") != "disabled"
+    is_usual = limits.answer is None or type(max_tokens) is not int or max_tokens <= USUAL_TOKENS
+    return limits if is_usual and not thinks else _limits_for(limits, thinks, 0 if is_usual else max_tokens)
+
+
+@lru_cache(maxsize=256)
+def _limits_for(limits: LimitsPolicy, thinks: bool, max_tokens: object) -> LimitsPolicy:
+    return replace(
+        limits,
+        answer=answer_limit_s(limits, max_tokens),
+        first_token=limits.thinking_s if thinks else limits.first_token,
+        thinking=limits.thinking_s,
+    )
 
 
 CHAIN_LIMITS: Final = LimitsPolicy(answer=300.0, first_token=60.0, silence=60.0)
@@ -148,6 +214,12 @@ class Routing:
     def _known(self, names: tuple[str, ...]) -> tuple[Target, ...]:
         found = (self.target_named(name) for name in names)
         return tuple(target for target in found if target is not None)
+
+
+def model_at(provider: str, model: str) -> str:
+    """What a provider calls a model: as it is written, except that a first-party id gets Bedrock's prefix where it is missing
+    (a region's in front of it, `us.` or `global.`, only when it is written)."""
+    return f"anthropic.{model}" if provider in ("bedrock", "bedrock-mantle") and model.startswith("claude-") else model
 
 
 def patched(body: Mapping[str, Any], target: Target) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from console.core.ids import uuid7
 from console.core.redaction import encodable, redact
 from console.core.rollups import US
 from console.errors import ActConflict, ActError, NothingToUndo
-from console.ops import breakers, pointers, routes, switches
+from console.ops import breakers, pointers, probes, routes, switches
 from console.ops.control import mend
 from console.ops.kinds import Kind, Plan, Scene
 from console.ops.measures import Measure, reaching
@@ -23,13 +23,18 @@ from console.ops.views import Applied, Order, Preview
 from console.store.sqlite.control import Change, write_change
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from console.core.audit import AuditRow
     from console.core.targets import Routing
     from console.ops.actor import Actor
+    from console.ops.heartbeats import Live
 
 REASON_LIMIT: Final = 500
 
-KINDS: Final[tuple[Kind, ...]] = (switches.KIND, routes.KIND, breakers.KIND, pointers.KIND)
+KINDS: Final[tuple[Kind, ...]] = (switches.KIND, routes.KIND, breakers.KIND, probes.KIND, pointers.KIND)
+LASTING_NOTHING: Final = frozenset(act for kind in KINDS if not kind.has_undo for act in kind.acts)
+"""The acts that leave nothing that could be taken back."""
 
 
 def kind_of(key: str) -> Kind | None:
@@ -73,10 +78,15 @@ def plan_of(scene: Scene, order: Order) -> Plan:
 
 
 def undoable(rows: list[AuditRow], change_id: str | None) -> AuditRow:
-    """The act to take back: the one named, else the last that is neither an undo nor undone. Raises NothingToUndo,
-    ActConflict when a later act has changed the same key."""
-    undone = {row.undoes for row in rows}
-    candidates = [row for row in rows if row.act != "undo" and row.id not in undone]
+    """The act to take back: the one named, else the last that has changed something and is neither an undo nor undone. Raises
+    NothingToUndo, ActConflict when a later act has changed the same key."""
+    idle = _changed_nothing(rows)
+    undone = {row.undoes for row in rows} | idle
+    if change_id in idle:
+        raise NothingToUndo(f"act {change_id} has changed nothing, it was so already: there is nothing to take back")
+    if any(row.id == change_id and row.act in LASTING_NOTHING for row in rows):
+        raise NothingToUndo("it was a probe: it has left nothing that could be taken back")
+    candidates = [row for row in rows if row.act != "undo" and row.act not in LASTING_NOTHING and row.id not in undone]
     if change_id is not None:
         candidates = [row for row in candidates if row.id == change_id]
         if not candidates:
@@ -88,6 +98,23 @@ def undoable(rows: list[AuditRow], change_id: str | None) -> AuditRow:
     later = [row for row in later if row.id not in undone]
     if later:
         raise ActConflict(f"{subject_of(found.key)} was changed again by {later[-1].actor} since; undo that first")
+    return found
+
+
+def _changed_nothing(rows: list[AuditRow]) -> set[str | None]:
+    """The acts after which a key held the same as before, to the same end: they are in the audit only."""
+    held: dict[str, tuple[str | None, int | None]] = {}
+    found: set[str | None] = set()
+    for row in rows:
+        kind = kind_of(row.key)
+        nothing = None if kind is None else kind.nothing
+        value, end = held.get(row.key, (nothing, None))
+        if end is not None and end <= row.at:
+            value, end = nothing, None
+        after = (row.after, None if row.after == nothing else row.expires_at)
+        if (value, end) == after:
+            found.add(row.id)
+        held[row.key] = after
     return found
 
 
@@ -159,8 +186,14 @@ def apply(scene: Scene, shown: Preview, actor: Actor, reason: str | None) -> App
     write_ms = (time.perf_counter() - started) * 1000
     return Applied(
         change.id, order.act, shown.subject, row.version, row.at, row.actor, row.reason, row.expires_at, write_ms,
-        row.key, row.value,
+        row.key, row.value, shown.is_already_so and order.act != "undo",
     )  # fmt: skip
+
+
+def state_of(applied: Applied, live: Sequence[Live]) -> str | None:
+    """What the live processes tell of what an act was about; None: nothing. Never raises."""
+    kind = kind_of(applied.key)
+    return None if kind is None else kind.state(applied.key, live)
 
 
 def measure_of(scene: Scene, applied: Applied) -> Measure:

@@ -16,7 +16,10 @@ from console.ops.targets import chain_in_force, forced_of, state_text, unknown_w
 from console.ops.views import ActName, Order, Preview
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from console.core.targets import Routing
+    from console.ops.heartbeats import Live
 
 _STATES: Final[dict[str, Force | None]] = {"force_open": "forced_open", "force_closed": "forced_closed", "force_auto": None}
 _ACTS: Final[dict[Force | None, ActName]] = {
@@ -131,6 +134,11 @@ def measure(key: str, value: str, scene: Scene) -> Measure:
     return got_by(breaker_target(key) or "", "down" if decode_force(value) == "forced_open" else "up")
 
 
+def state(key: str, live: Sequence[Live]) -> str | None:
+    """See `Kind`."""
+    return state_text(live, breaker_target(key) or "")
+
+
 KIND = Kind(
     acts=frozenset(_STATES),
     nothing=encode_force(None),
@@ -140,4 +148,5 @@ KIND = Kind(
     show=show,
     order_of=order_of,
     measure=measure,
+    state=state,
 )

@@ -11,12 +11,14 @@ from console.errors import ActError, ActForbidden, StoreError, UnknownPrompt
 from console.ops import acts
 from console.ops.actor import current_actor
 from console.ops.control import is_writable, read_all
+from console.ops.failures import FailureReader
 from console.ops.heartbeats import heard
 from console.ops.installation import missing_installation
 from console.ops.kinds import Scene, window_start
 from console.ops.measures import moved
 from console.ops.prompts import PromptReader, Prompts, in_force, unknown_version
 from console.ops.status import status_view
+from console.ops.statuspage import PageWatch
 from console.ops.targets import known_targets
 from console.ops.timeline import timeline_view
 from console.ops.trends import TrendReader
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     from console.core.audit import AuditRow
     from console.core.prices import Prices
+    from console.core.statuspage import StatusPage
     from console.ops.heartbeats import Live
     from console.ops.prompts import Source
     from console.ops.views import ProcessView
@@ -47,14 +50,42 @@ class Desk:
         self._clock_us = clock_us
         self._prices: Prices | None = None
         self._trends = TrendReader()
+        self._failures = FailureReader()
+        self._pages = None if settings.status_page is None else PageWatch(settings.status_page)
+        self._page: StatusPage | None = None
+        self._watches_page = False
         self._prompts = PromptReader(settings.prompts, settings.locations.control)
 
     def status(self, *, trends: bool = False, feature: str | None = None) -> StatusView:
         """Everything about now; never raises for files that are missing or broken. `feature`: whose trends."""
         if self._prices is None:
             self._prices = load_prices(self.settings.prices_file)
-        reader = self._trends if trends else None
-        return status_view(self.settings, self._prices, self._prompts, self._clock_us(), trends=reader, feature=feature)
+        if self._pages is not None and self._watches_page:
+            self._page = self._pages.look()
+        return status_view(
+            self.settings,
+            self._prices,
+            self._prompts,
+            self._clock_us(),
+            trends=self._trends if trends else None,
+            feature=feature,
+            failures=self._failures,
+            page=self._page,
+        )
+
+    def watch_status_page(self, delay_s: float = 1.0) -> None:
+        """From now on the provider's status page is asked once a minute, unless the configuration says `status_page: off`.
+        Nothing waits for it; the first question is asked after `delay_s` seconds, when the first picture stands."""
+        if self._pages is not None:
+            self._watches_page = True
+            self._page = self._pages.look(delay_s)
+
+    def ask_status_page(self, wait_s: float) -> bool:
+        """Asks the page once, and waits so long for its answer. False when there is none to ask."""
+        if self._pages is None:
+            return False
+        self._page = self._pages.wait(wait_s)
+        return True
 
     def preview(self, order: Order) -> Preview:
         """What an order would do and whom it touches. Raises ActError, PromptError, StoreError."""
@@ -82,10 +113,12 @@ class Desk:
         now = self._clock_us()
         measure = acts.measure_of(self._scene(), applied)
         views: list[ProcessView] = []
+        state: str | None = None
         before = after = problem = None
         try:
             with reads.reading_telemetry(self.settings.locations.telemetry) as connection:
-                views = list(heard(connection, now)[0])
+                heard_of, telling = heard(connection, now)
+                views, state = list(heard_of), acts.state_of(applied, telling)
                 before, after = moved(connection, measure, applied.at, now)
         except reads.NothingRecorded:
             pass
@@ -105,6 +138,7 @@ class Desk:
             problem=problem,
             counted=measure.counted,
             expected=measure.expected,
+            state=state,
         )
 
     def act(self, order: Order, *, reason: str | None = None) -> tuple[Preview, Applied]:

@@ -15,8 +15,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 
+from console.core.headroom import KINDS
 from console.core.rollups import US
-from console.ops.views import BreakerState, BreakerView, ProcessView
+from console.ops.views import BreakerState, BreakerView, ProcessView, TrialView
 from console.store.sqlite import reads
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ MAX_TEXT: Final = 500
 MAX_NAMES: Final = 100
 """Targets, prompts, versions and problems that one process may tell of."""
 MAX_US: Final = 2**53
+ROOM_S: Final = 60
+"""What an answer told of a rate limit says nothing any more after so long: the limit is one of a minute."""
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _STATES: Final = frozenset(get_args(BreakerState))
 
@@ -47,6 +50,34 @@ class Told(NamedTuple):
     probe_at: int | None
 
 
+class Room(NamedTuple):
+    """What one answer has told of a rate limit. `at`: when, UTC microseconds."""
+
+    kind: str
+    limit: float
+    remaining: float
+    at: int
+
+
+class Exceeded(NamedTuple):
+    """A limit that a process has seen reached."""
+
+    scope: str
+    what: str
+    limit: float | None
+    used: float | None
+    since: int | None
+    is_enforced: bool = True
+    """False when calls go on and people are told."""
+
+
+class Trial(NamedTuple):
+    """When a fallback was last tried (UTC microseconds), and what it failed with; None: it has answered."""
+
+    at: int
+    error: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """What a heartbeat tells beside its columns. `targets` None: the process does not say which it knows."""
@@ -56,6 +87,13 @@ class State:
     prompts: Mapping[tuple[str, int], str] = field(default_factory=lambda: MappingProxyType({}))
     """(prompt, version) -> the sha256 of what it serves."""
     problems: tuple[str, ...] = ()
+    headroom: Mapping[str, tuple[Room, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    """By target."""
+    exceeded: tuple[Exceeded, ...] = ()
+    budgets: tuple[Exceeded, ...] = ()
+    """What is spent of them, reached or not."""
+    trials: Mapping[str, Trial] = field(default_factory=lambda: MappingProxyType({}))
+    """By target."""
 
     def knows(self, target: str) -> bool | None:
         """Whether the process can send to a target; None when it does not say. A Claude model's id needs no configuration."""
@@ -85,6 +123,10 @@ def read_state(text: object) -> State:
         targets=frozenset(filter(_is_name, targets[:MAX_NAMES])) if isinstance(targets, list) else None,
         prompts=MappingProxyType(_prompts(said.get("prompts"))),
         problems=tuple(_texts(said.get("prompt_problems"))),
+        headroom=MappingProxyType({name: rooms for name, one in _named(said.get("headroom")) if (rooms := _rooms(one))}),
+        exceeded=tuple(_exceeded(said.get("exceeded"))),
+        budgets=tuple(_exceeded(said.get("budgets"))),
+        trials=MappingProxyType({name: trial for name, one in _named(said.get("exercise")) if (trial := _trial(one))}),
     )
 
 
@@ -108,6 +150,43 @@ def _told(value: object) -> Told | None:
     reason = said.get("reason")
     shown = reason[:MAX_TEXT] if isinstance(reason, str) and reason else None
     return Told(state, shown, _time(said.get("since")), _time(said.get("probe_at")))  # type: ignore[arg-type]
+
+
+def _rooms(value: object) -> tuple[Room, ...]:
+    """{"requests": [limit, remaining, reset], …, "at": us}."""
+    said = _mapping(value)
+    at = _time(said.get("at"))
+    found = []
+    for kind in KINDS if at is not None else ():
+        numbers = said.get(kind)
+        if isinstance(numbers, list) and len(numbers) >= 2:
+            limit, remaining = _number(numbers[0]), _number(numbers[1])
+            if at is not None and limit and remaining is not None:
+                found.append(Room(kind, limit, min(remaining, limit), at))
+    return tuple(found)
+
+
+def _exceeded(value: object) -> Iterable[Exceeded]:
+    for one in value[:MAX_NAMES] if isinstance(value, list) else []:
+        said = _mapping(one)
+        scope, what = said.get("scope"), said.get("what")
+        if _is_name(scope) and _is_name(what):
+            since = _time(said.get("since"))
+            is_enforced = said.get("on_exceed") != "alert"
+            yield Exceeded(str(scope), str(what), _number(said.get("limit")), _number(said.get("used")), since, is_enforced)
+
+
+def _trial(value: object) -> Trial | None:
+    """{"at": us, "error": null or what it failed with}."""
+    said = _mapping(value)
+    at, error = _time(said.get("at")), said.get("error", "")
+    if at is None or not (error is None or (isinstance(error, str) and error)):
+        return None
+    return Trial(at, None if error is None else error[:MAX_TEXT])
+
+
+def _number(value: object) -> float | None:
+    return float(value) if type(value) in (int, float) and 0 <= value < MAX_US else None  # type: ignore[operator,arg-type]
 
 
 def _time(value: object) -> int | None:
@@ -186,6 +265,24 @@ def is_shut(breakers: Iterable[BreakerView]) -> bool:
     """Whether no process that tells of the target sends it calls as ever; False when none tells."""
     states = [breaker.state for breaker in breakers]
     return bool(states) and not any(state in CLOSED for state in states)
+
+
+def headroom_of(live: Iterable[Live], target: str, now_us: int) -> Room | None:
+    """The rate limit of a target of which least is left, as the live processes have heard in the last minute."""
+    fresh = [
+        room
+        for one in live
+        for room in one.state.headroom.get(target, ())
+        if now_us - ROOM_S * US <= room.at <= now_us + AHEAD_S * US
+    ]
+    return min(fresh, key=lambda room: room.remaining / room.limit, default=None)
+
+
+def failed_trial(live: Iterable[Live], target: str, now_us: int) -> TrialView | None:
+    """The last trial of a target in any live process, if it has failed."""
+    tried = [one.state.trials[target] for one in live if target in one.state.trials]
+    last = max((trial for trial in tried if trial.at <= now_us + AHEAD_S * US), key=lambda trial: trial.at, default=None)
+    return None if last is None or last.error is None else TrialView(last.at, last.error)
 
 
 def unknown_in(live: Iterable[Live], target: str) -> tuple[ProcessView, ...]:

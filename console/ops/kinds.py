@@ -24,7 +24,7 @@ from console.store.sqlite import reads
 from console.store.sqlite.control import PromptRow, read_audit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from console.core.audit import AuditRow
     from console.core.targets import Routing
@@ -73,6 +73,10 @@ class Kind:
     """The order that would write this value to this key: what an undo amounts to."""
     measure: Callable[[str, str, Scene], Measure]
     """The number that this value of this key should move."""
+    state: Callable[[str, Sequence[Live]], str | None] = lambda key, live: None
+    """What the live processes tell of what the key is about; None: they tell nothing of it."""
+    has_undo: bool = True
+    """False for what leaves nothing behind that could be taken back."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from console.core.calls import FROM_CACHE
 from console.core.durations import ago
 from console.core.rollups import US
 from console.core.routes import MAX_TARGETS, Route, decode_route, encode_route, route_key, route_of, route_scope
@@ -205,7 +206,7 @@ def _serving(scene: Scene, scope: Scope) -> str | None:
         return None
     answered: Counter[str] = Counter()
     for row in scene.traffic.sums:
-        if row.feature == scope.name and row.outcome == "ok":
+        if row.feature == scope.name and row.outcome == "ok" and row.served_by not in FROM_CACHE:
             answered[row.target] += row.calls
     return next((target for target, _ in answered.most_common(1)), None)
 

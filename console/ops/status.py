@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import platform
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from console.core.calls import FROM_CACHE
 from console.core.latency import quantile_ms
 from console.core.prices import KINDS, Prices, cost_usd
 from console.core.rollups import US
 from console.core.switches import ALL, Scope, Switch
+from console.core.verdict import verdict
 from console.errors import StoreError
 from console.ops.control import is_writable, read_all
+from console.ops.failures import SHOWN, by_target
 from console.ops.heartbeats import heard
 from console.ops.installation import missing_installation
 from console.ops.kinds import window_start
 from console.ops.prompts import Prompts
 from console.ops.targets import Serving
 from console.ops.timeline import change_views
+from console.ops.verdicts import budget_views, exceeded_views, needs_customer, seen
 from console.ops.views import (
     ChangeView,
     ControlView,
+    FailureView,
     FeatureView,
     ProcessView,
     PromptView,
@@ -35,10 +40,13 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Mapping
 
+    from console.core.statuspage import StatusPage
     from console.ops.control import Reading
+    from console.ops.failures import FailureReader
     from console.ops.heartbeats import Live
     from console.ops.prompts import PromptReader
     from console.ops.trends import TrendReader
+    from console.ops.verdicts import Attempts
     from console.ops.views import Trend
     from console.store.configuration import Settings
 
@@ -55,23 +63,45 @@ def status_view(
     *,
     trends: TrendReader | None,
     feature: str | None,
+    failures: FailureReader,
+    page: StatusPage | None,
 ) -> StatusView:
-    """Everything about now, with the trends of `feature` (None: of all) when there is a reader for them.
+    """Everything about now, with the trends of `feature` (None: of all) when there is a reader for them. `page`: the provider's
+    status page as it is known, None when nobody is asked.
 
     Never raises for files that are missing, locked or broken: their problems are in the view.
     """
     places = settings.locations
     reading = read_all(places)
     engaged = reading.engaged(now_us)
-    numbers, problem = _numbers(settings, prices, now_us, engaged, reading, trends=trends, feature=feature)
+    numbers, problem = _numbers(settings, prices, now_us, engaged, reading, failures, trends=trends, feature=feature)
     live = [process for process in numbers.processes if process.state == "live"]
     version = reading.state.version or None
+    changes = _changes(settings, reading)
+    exceeded = exceeded_views(numbers.live)
+    problem = missing_installation(settings) or problem
+    data_age_s = None if numbers.newest_us is None else max(0.0, (now_us - numbers.newest_us) / US)
+    looked_at = seen(
+        minute=numbers.window.minute_sent,
+        window=numbers.window.sent,
+        features=numbers.features,
+        targets=numbers.targets,
+        failures=numbers.failures,
+        engaged=engaged,
+        exceeded=exceeded,
+        changes=changes,
+        customer=numbers.window.customer,
+        page=page,
+        now_us=now_us,
+        data_age_s=data_age_s,
+        problem=problem,
+    )
     return StatusView(
         environment=settings.environment,
         host=platform.node(),
         at=now_us,
-        data_age_s=None if numbers.newest_us is None else max(0.0, (now_us - numbers.newest_us) / US),
-        telemetry_problem=missing_installation(settings) or problem,
+        data_age_s=data_age_s,
+        telemetry_problem=problem,
         control=ControlView(
             version=version,
             problem=reading.problem,
@@ -83,7 +113,12 @@ def status_view(
         processes=numbers.processes,
         features=numbers.features,
         targets=numbers.targets,
-        changes=_changes(settings, reading),
+        changes=changes,
+        verdict=verdict(looked_at),
+        page=page,
+        exceeded=exceeded,
+        budgets=budget_views(numbers.live),
+        budget_today_usd=None if settings.routing.budget is None else settings.routing.budget.usd_per_day,
         prompt_alarms=Prompts(prompts, reading.state, numbers.live, now_us).alarms(),
         trends=numbers.trends,
     )
@@ -91,12 +126,14 @@ def status_view(
 
 @dataclass(frozen=True, slots=True)
 class _Numbers:
+    window: _Window
     newest_us: int | None = None
     processes: tuple[ProcessView, ...] = ()
     live: tuple[Live, ...] = ()
     features: tuple[FeatureView, ...] = ()
     targets: tuple[TargetView, ...] = ()
     trends: tuple[Trend, ...] = ()
+    failures: Mapping[str, tuple[FailureView, ...]] = field(default_factory=dict)
 
 
 def _numbers(
@@ -105,6 +142,7 @@ def _numbers(
     now_us: int,
     engaged: tuple[Switch, ...],
     reading: Reading,
+    failure_reader: FailureReader,
     *,
     trends: TrendReader | None,
     feature: str | None,
@@ -114,25 +152,36 @@ def _numbers(
     trend_views: tuple[Trend, ...] = ()
     views: tuple[ProcessView, ...] = ()
     live: tuple[Live, ...] = ()
+    failures: Mapping[str, tuple[FailureView, ...]] = {}
     try:
         with reads.reading_telemetry(settings.locations.telemetry) as connection:
             newest_us = reads.newest_us(connection)
             views, live = heard(connection, now_us)
             trend_views = () if trends is None else trends.read(connection, now_us // US, feature)
             window = _window(connection, now_us // US)
+            failures = failure_reader.read(connection, window.known, now_us // US)
     except reads.NothingRecorded:
         pass
     except StoreError as error:
-        newest_us, views, live, trend_views, problem = None, (), (), (), str(error)
+        newest_us, views, live, trend_views, failures, problem = None, (), (), (), {}, str(error)
     serving = Serving(
-        settings.routing, reading.state, live, now_us, window.attempts, window.target_buckets, window.minute_attempts
+        settings.routing,
+        reading.state,
+        live,
+        now_us,
+        window.attempts,
+        window.target_buckets,
+        window.minute_attempts,
+        window.first_buckets,
+        prices,
+        by_target(failures),
     )
-    features = _features(window, prices, engaged, serving)
+    features = _features(window, prices, engaged, serving, failures)
     targets = serving.targets([
         *((view.feature, view.chain) for view in features),
         *((name, serving.chain(name)) for name in settings.routing.features if name != "default"),
     ])  # fmt: skip
-    return _Numbers(newest_us, views, live, features, targets, trend_views), problem
+    return _Numbers(window, newest_us, views, live, features, targets, trend_views, failures), problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,19 +198,40 @@ class _Window:
     known: list[str]
     feature_buckets: Mapping[str, Counter[int]]
     target_buckets: Mapping[str, Counter[int]]
-    attempts: Mapping[tuple[str, str, str], Counter[str]]
-    minute_attempts: Mapping[tuple[str, str, str], Counter[str]]
+    first_buckets: Mapping[str, Counter[int]]
+    sent: Attempts
+    """Attempts by feature and target."""
+    minute_sent: Attempts
     """Of the last minute, the step that is filling included."""
+    customer: tuple[str, int, int] | None
+    """The busiest, while something fails; see `reads.busiest_customer`."""
 
     @classmethod
     def empty(cls) -> _Window:
-        return cls([], [], RATE_WINDOW_S, [], [], [], {}, {}, {}, {})
+        return cls([], [], RATE_WINDOW_S, [], [], [], {}, {}, {}, {}, {}, None)
+
+    @property
+    def attempts(self) -> Mapping[tuple[str, str, str], Counter[str]]:
+        """By (target, model, provider)."""
+        return _of_targets(self.sent)
+
+    @property
+    def minute_attempts(self) -> Mapping[tuple[str, str, str], Counter[str]]:
+        """The same, of the last minute."""
+        return _of_targets(self.minute_sent)
+
+
+def _of_targets(sent: Attempts) -> Mapping[tuple[str, str, str], Counter[str]]:
+    found: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
+    for (_, *place), counted in sent.items():
+        found[place[0], place[1], place[2]].update(counted)
+    return found
 
 
 def _window(connection: sqlite3.Connection, now_s: int) -> _Window:
     since = window_start(now_s)
     until = now_s // 10 * 10  # a rate is over full steps only: one that is still filling would make it more than a minute
-    by_feature, by_target = reads.latencies(connection, 10, since)
+    latencies = reads.latencies(connection, 10, since)
     first = reads.first_step(connection) or 0
     minute = reads.series_sums(connection, 10, until - RATE_WINDOW_S, until)
     present = reads.series_sums(connection, 10, until - 10)
@@ -169,6 +239,7 @@ def _window(connection: sqlite3.Connection, now_s: int) -> _Window:
         minute, minute_s = present, max(now_s - until, 1)
     else:
         minute_s = min(until - first, RATE_WINDOW_S)
+    minute_sent = reads.attempts(connection, 10, until - RATE_WINDOW_S)
     return _Window(
         recent=reads.series_sums(connection, 10, since),
         minute=minute,
@@ -176,14 +247,22 @@ def _window(connection: sqlite3.Connection, now_s: int) -> _Window:
         present=present,
         today=reads.series_sums(connection, 3600, now_s // DAY_S * DAY_S),
         known=reads.seen_names(connection, (now_s - DAY_S) // 3600 * 3600)["feature"],
-        feature_buckets=by_feature,
-        target_buckets=by_target,
-        attempts=reads.attempts(connection, 10, since),
-        minute_attempts=reads.attempts(connection, 10, until - RATE_WINDOW_S),
+        feature_buckets=latencies.by_feature,
+        target_buckets=latencies.by_target,
+        first_buckets=latencies.first_by_target,
+        sent=reads.attempts(connection, 10, since),
+        minute_sent=minute_sent,
+        customer=reads.busiest_customer(connection, now_s - RATE_WINDOW_S) if needs_customer(minute_sent) else None,
     )
 
 
-def _features(window: _Window, prices: Prices, engaged: tuple[Switch, ...], serving: Serving) -> tuple[FeatureView, ...]:
+def _features(
+    window: _Window,
+    prices: Prices,
+    engaged: tuple[Switch, ...],
+    serving: Serving,
+    failures: Mapping[str, tuple[FailureView, ...]],
+) -> tuple[FeatureView, ...]:
     switches = {switch.scope: switch for switch in engaged}
     killed = [scope.name for scope in switches if scope.kind == "feature"]
     recent, minute, today = (_by_feature(sums) for sums in (window.recent, window.minute, window.today))
@@ -200,6 +279,7 @@ def _features(window: _Window, prices: Prices, engaged: tuple[Switch, ...], serv
             cost_of(today.get(name, []), prices),
             window.feature_buckets.get(name, Counter()),
             switches.get(ALL) or switches.get(Scope("feature", name)),
+            failures.get(name, ())[:SHOWN],
         )
         for name in names
     )
@@ -221,6 +301,7 @@ def _feature(
     cost: tuple[float | None, tuple[str, ...]],
     buckets: Counter[int],
     killed: Switch | None,
+    failures: tuple[FailureView, ...],
 ) -> FeatureView:
     served: Counter[str] = Counter()
     prompts: Counter[PromptView] = Counter()
@@ -231,6 +312,8 @@ def _feature(
     failed = sum(row.failed for row in rows)
     answered = failed + sum(row.calls for row in rows if row.outcome == "ok")
     chain = serving.chain(name)
+    sent = [row for row in rows if row.outcome not in ("blocked", "degraded") and row.served_by != "cache"]
+    reached = sum(row.calls for row in sent)
     return FeatureView(
         feature=name,
         calls_5m=sum(row.calls for row in rows),
@@ -252,14 +335,17 @@ def _feature(
         chain=chain,
         route=serving.route(name),
         fallback=serving.fallback(chain, present),
+        attempts_per_call=sum(row.attempts for row in sent) / reached if reached else None,
+        failures=failures,
+        budget_today_usd=serving.budget_a_day(name),
     )
 
 
 def _target(rows: Iterable[reads.SeriesSums]) -> str | None:
-    """The target that answered most calls; that failed most, when none answered."""
+    """The target that answered most calls, the cache aside; that failed most, when none answered."""
     counted: dict[str, Counter[str]] = {"ok": Counter(), "failed": Counter()}
     for row in rows:
-        if row.outcome in counted and row.calls:
+        if row.outcome in counted and row.calls and row.served_by not in FROM_CACHE:
             counted[row.outcome][row.target] += row.calls
     most = (counted["ok"] or counted["failed"]).most_common(1)
     return most[0][0] if most else None

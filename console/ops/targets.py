@@ -9,17 +9,21 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from console.core.calls import FROM_CACHE
+from console.core.durations import ago
 from console.core.latency import quantile_ms
 from console.core.models import base_model
+from console.core.rollups import US
 from console.core.routes import route_of
-from console.ops.heartbeats import CLOSED, breakers_of, unknown_in
+from console.ops.heartbeats import CLOSED, breakers_of, failed_trial, headroom_of, unknown_in
 from console.ops.kinds import meant
-from console.ops.views import BreakerState, BreakerView, FallbackView, TargetView
+from console.ops.views import BreakerState, BreakerView, FailureView, FallbackView, TargetView, TrialView
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from console.core.control import ControlState
+    from console.core.prices import Prices
     from console.core.routes import Forced, Route
     from console.core.targets import Routing
     from console.ops.heartbeats import Live
@@ -30,7 +34,7 @@ WORST_FIRST: Final[tuple[BreakerState, ...]] = ("forced_open", "open", "half_ope
 MAX_LISTED: Final = 200
 FALLBACK_SHARE: Final = 0.1
 """Of a feature's answers, while its first target's breaker is closed: a single retry elsewhere is no outage."""
-NOT_JUDGED: Final = frozenset({"cancelled"})
+NOT_JUDGED: Final = frozenset({"cancelled", "kill_switch"})
 """Results that say nothing about a target."""
 
 
@@ -117,6 +121,11 @@ def unknown_model(scene: Scene, target: str) -> list[str]:
     return [f"no target, no price and no call of the last day has the model {target}{meant(target, models)}"]
 
 
+def trial_words(trial: TrialView, now_us: int) -> str:
+    """ "last trial failed 3 h ago: permission_error"."""
+    return f"last trial failed {ago((now_us - trial.at) / US)}: {trial.error}"
+
+
 def _failures(results: Mapping[tuple[str, str, str], Counter[str]], target: str) -> Counter[str]:
     """What a target's attempts failed with."""
     found: Counter[str] = Counter()
@@ -139,6 +148,10 @@ class Serving:
     buckets: Mapping[str, Counter[int]]
     minute: Mapping[tuple[str, str, str], Counter[str]] = field(default_factory=dict)
     """The `results` of the last minute."""
+    first_buckets: Mapping[str, Counter[int]] = field(default_factory=dict)
+    prices: Prices | None = None
+    failures: Mapping[str, tuple[FailureView, ...]] = field(default_factory=dict)
+    """By target, newest first."""
 
     def chain(self, feature: str) -> tuple[str, ...]:
         """See `chain_names`."""
@@ -148,6 +161,11 @@ class Serving:
         """The operator's route in force."""
         return route_of(self.state.routes, feature, self.now_us)
 
+    def budget_a_day(self, feature: str) -> float | None:
+        """What the feature's calls may cost a day, in dollars."""
+        budget = self.routing.policy_of(feature).budget
+        return None if budget is None else budget.usd_per_day
+
     def fallback(self, chain: tuple[str, ...], present: Iterable[reads.SeriesSums]) -> FallbackView | None:
         """Why another than the first of the chain serves, from the feature's series of the last ten to twenty seconds. What an
         operator's route sends elsewhere is no fallback: such calls are served by the first of the chain in force."""
@@ -155,9 +173,12 @@ class Serving:
             return None
         first, answers = chain[0], 0
         served: Counter[str] = Counter()
+        answered: Counter[str] = Counter()
         for row in present:
             if row.outcome == "ok":
                 answers += row.calls
+                if row.calls and row.served_by not in FROM_CACHE:
+                    answered[row.target] += row.calls
                 if row.served_by == "fallback" and row.target != first:
                     served[row.target] += row.calls
         shut = [breaker for breaker in breakers_of(self.live, first) if breaker.state not in CLOSED]
@@ -165,7 +186,8 @@ class Serving:
             return None
         target = served.most_common(1)[0][0]
         since = min((breaker.since for breaker in shut if breaker.since is not None), default=None)
-        return FallbackView(target, first, self._reason(first, shut), since)
+        shares = tuple((name, calls / answered.total()) for name, calls in answered.most_common())
+        return FallbackView(target, first, self._reason(first, shut), since, shares)
 
     def _reason(self, target: str, shut: Sequence[BreakerView]) -> str:
         forced = forced_of(self.state, target, self.now_us)
@@ -208,6 +230,8 @@ class Serving:
         judged = sum(count for result, count in results.items() if result not in NOT_JUDGED)
         breakers = breakers_of(self.live, name)
         shut = sorted((one for one in breakers if one.state not in CLOSED), key=lambda one: one.since or 0)
+        price = None if self.prices is None else self.prices.price_of(model)
+        room = headroom_of(self.live, name, self.now_us)
         return TargetView(
             target=name,
             model=model,
@@ -225,4 +249,10 @@ class Serving:
             features=features,
             by_process=breakers,
             unknown_in=len(unknown_in(self.live, name)) if is_named else 0,
+            first_token_p95_ms=quantile_ms(self.first_buckets.get(name, Counter()), 0.95),
+            headroom=None if room is None else room.remaining / room.limit,
+            headroom_of=None if room is None else room.kind,
+            price=None if price is None else (price.input, price.output),
+            failures=self.failures.get(name, ()),
+            trial_failed=failed_trial(self.live, name, self.now_us),
         )

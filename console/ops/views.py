@@ -8,14 +8,23 @@ makes it safe first (`console.core.text`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
+
+from console.core.verdict import NOT_LOOKED, Verdict
 
 if TYPE_CHECKING:
     from console.core.routes import Forced, Route
+    from console.core.statuspage import StatusPage
     from console.core.switches import Scope, Switch
 
-ActName = Literal["kill", "restore", "undo", "switch", "auto", "force_open", "force_closed", "force_auto", "use", "rollback"]
-"""switch and auto: a feature's route, or that of all; force_*: a target's breaker; use and rollback: a prompt's version."""
+ActName = Literal[
+    "kill", "restore", "undo", "switch", "auto", "force_open", "force_closed", "force_auto", "probe", "use", "rollback"
+]
+"""switch and auto: a feature's route, or that of all; force_*: a target's breaker; probe: ask a target that is left alone now;
+use and rollback: a prompt's version."""
+
+LEAST_SHARE: Final = 0.005
+"""Of a feature's calls: less is not told."""
 
 BreakerState = Literal["closed", "open", "half_open", "forced_open", "forced_closed"]
 
@@ -46,6 +55,44 @@ class PromptView:
 
     name: str
     version: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailureView:
+    """One attempt that failed. `at`: when it was sent. `status` None: there was no HTTP answer, or it came inside a stream."""
+
+    at: int
+    feature: str
+    target: str
+    model: str
+    provider: str
+    status: int | None
+    error: str
+    latency_ms: float
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExceededView:
+    """A limit or budget that calls have reached, over all live processes: the most that any has counted."""
+
+    scope: str
+    what: str
+    limit: float | None
+    used: float | None
+    since: int | None
+    is_enforced: bool = True
+    """False when calls go on and people are told (`on_exceed: alert`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetView:
+    """What is spent of a budget, as the processes that act on it tell: the most that any of them knows of."""
+
+    scope: str
+    what: str
+    limit: float
+    used: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +129,12 @@ class FeatureView:
     fallback: FallbackView | None = None
     """Set while calls of the last full ten seconds and since are served by a later target of the chain: a tenth of them, or
     any while the breaker of the first is not closed in a live process."""
+    attempts_per_call: float | None = None
+    """HTTP attempts for each call of five minutes that reached the API."""
+    failures: tuple[FailureView, ...] = ()
+    """The last ten, newest first, however old they are."""
+    budget_today_usd: float | None = None
+    """What its calls may cost a day; None: there is no such budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +148,17 @@ class FallbackView:
     reason: str
     """For example "sonnet open in 2 of 2: 529 overloaded_error x14"."""
     since: int | None
+    shares: tuple[tuple[str, float], ...] = ()
+    """(target, its share of what was answered in the same seconds, 0..1), most first; with `first` when it answers some."""
+
+    @property
+    def served(self) -> str:
+        """Who answers, and how much of it where that is not all: "haiku"; "sonnet, haiku 50 %"."""
+        told = [(name, share) for name, share in self.shares if share >= LEAST_SHARE]
+        if len(told) < 2:
+            return self.target
+        others = [f"{name} {share * 100:.0f} %" for name, share in told if name != self.first]
+        return ", ".join(others if len(others) == len(told) else [self.first, *others])
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +174,14 @@ class BreakerView:
     since: int | None
     probe_at: int | None
     """When the next probe may go out; None unless it is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialView:
+    """A fallback was tried while all was well, and has failed."""
+
+    at: int
+    error: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +211,18 @@ class TargetView:
     by_process: tuple[BreakerView, ...] = ()
     unknown_in: int = 0
     """Live processes whose configuration does not know it, while a route or a forced breaker names it."""
+    first_token_p95_ms: float | None = None
+    headroom: float | None = None
+    """What is left of its rate limit, 0..1: the lowest of all kinds and live processes; None: no answer of the last minute
+    told."""
+    headroom_of: str | None = None
+    """Of what (`core.headroom.KINDS`): "requests", "input-tokens"."""
+    price: tuple[float, float] | None = None
+    """US dollars per million tokens, in and out."""
+    failures: tuple[FailureView, ...] = ()
+    """The last ten, newest first."""
+    trial_failed: TrialView | None = None
+    """None: its last trial went well, or no live process has tried it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +340,15 @@ class StatusView:
     changes: tuple[ChangeView, ...]
     prompt_alarms: tuple[str, ...] = ()
     """Of all prompts, see `PromptStatus.alarms`."""
+    verdict: Verdict = NOT_LOOKED
+    """Whose fault it is."""
+    page: StatusPage | None = None
+    """The provider's own status page; None: it is not asked."""
+    exceeded: tuple[ExceededView, ...] = ()
+    budgets: tuple[BudgetView, ...] = ()
+    """The nearest to its end first."""
+    budget_today_usd: float | None = None
+    """What everything together may cost a day."""
     trends: tuple[Trend, ...] = ()
     """When asked for: p50_ms, p99_ms, calls_per_min, error_rate, and one `status_NNN_per_min` for each of 429 and 529, over
     the last 30 minutes in steps of 30 s; all features together, or the one that was asked for."""
@@ -272,7 +365,7 @@ class Order:
     change_id: str | None = None
     """For undo: which change; None is the last one that was not undone yet."""
     targets: tuple[str, ...] = ()
-    """switch: where to, in order. force_*: the one target."""
+    """switch: where to, in order. force_*, probe: the one target."""
     prompt: str | None = None
     """use, rollback: the prompt."""
     version: int | None = None
@@ -327,6 +420,8 @@ class Applied:
     key: str = ""
     value: str = ""
     """The control row that was written."""
+    is_already_so: bool = False
+    """It changed nothing but the audit: there is nothing to take back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +444,8 @@ class Acknowledgement:
     counted: str = "calls that reached the API"
     """The number that the act should move: "calls served by haiku", "calls with support-reply v2"."""
     expected: Literal["down", "up"] = "down"
+    state: str | None = None
+    """What the act is about, as the processes tell of it now: "sonnet half_open in 1 of 2"."""
 
     @property
     def is_complete(self) -> bool:

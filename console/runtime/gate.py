@@ -46,9 +46,12 @@ class Gate:
         self._budget = RetryBudget()
         self._lock = threading.Lock()
         self._last_resort_at = -LAST_RESORT_EVERY_US
+        self.calls = 0
+        """Over chains, about: two threads at once may count one."""
 
     def begin(self) -> None:
         """A call over a chain has started: it earns its share of the retry budget."""
+        self.calls += 1
         budget = self._budget
         if budget.tokens < budget.CAPACITY:
             with self._lock:
@@ -113,6 +116,64 @@ class Gate:
             )  # fmt: skip
         if has_changed:
             self._changed()
+
+    def suspect(self, target: str, opened_us: int, reason: str) -> bool:
+        """Another process of this host has opened its breaker of the target at `opened_us` (the steady clock): the next call
+        here is a probe, unless this process knows better. True when it is."""
+        breaker = self._breakers.get(target) or self._made(target)
+        with self._lock:
+            has_changed = breaker.suspect(opened_us, steady_us(), reason)
+        if has_changed:
+            self._changed()
+        return has_changed
+
+    def good_at(self) -> dict[str, int | None]:
+        """When each target last answered well (the steady clock); None: never."""
+        with self._lock:
+            return {name: breaker.good_at for name, breaker in self._breakers.items()}
+
+    def trust(self, target: str) -> bool:
+        """Nobody says any more that a target is out. True when it was left alone for that word only, and is not now."""
+        breaker = self._breakers.get(target)
+        if breaker is None:
+            return False
+        with self._lock:
+            has_changed = breaker.trust(steady_us())
+        if has_changed:
+            self._changed()
+        return has_changed
+
+    def is_suspected(self, target: str) -> bool:
+        """Whether a target is half open on another process's word."""
+        breaker = self._breakers.get(target)
+        return breaker is not None and breaker.is_suspected
+
+    def is_calm(self) -> bool:
+        """Whether nothing is held against any target of this process: all closed, or about to be asked again."""
+        with self._lock:
+            now = steady_us()
+            return all(breaker.is_calm(now) for breaker in self._breakers.values())
+
+    def outages(self) -> list[tuple[str, int, int, str]]:
+        """What this process knows of itself to be out: target, since when, when it is probed next (the steady clock), and why.
+        Not one that is merely suspected, nor one that has answered a probe."""
+        with self._lock:
+            return [
+                (name, breaker.since, breaker.until, breaker.reason or "")
+                for name, breaker in self._breakers.items()
+                if breaker.since is not None and breaker.is_out()
+            ]
+
+    def probe_now(self, target: str) -> bool:
+        """An operator asks for a probe: the next call that comes to the target is one, if it is left alone; True when it is."""
+        breaker = self._breakers.get(target)
+        if breaker is None:
+            return False
+        with self._lock:
+            has_changed = breaker.hasten(steady_us())
+        if has_changed:
+            self._changed()
+        return has_changed
 
     def take(self) -> bool:
         """Whether one more attempt may be made, beyond a call's first."""

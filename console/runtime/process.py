@@ -20,13 +20,19 @@ from typing import TYPE_CHECKING, Final
 
 from console.core.ids import uuid7
 from console.core.targets import Routing
+from console.runtime.allowances import Allowances
+from console.runtime.cache import AnswerCache
 from console.runtime.clock import now_us, steady_us
+from console.runtime.exercise import Exercise
 from console.runtime.gate import Gate
+from console.runtime.headroom import Headroom
 from console.runtime.prompts import PromptBook
 from console.runtime.recorder import Recorder
 from console.runtime.router import Router
+from console.runtime.shared_view import SharedView
 from console.runtime.snapshot import Snapshot, SnapshotHolder
 from console.store.files import make_private
+from console.store.pins import PinFile
 from console.store.prompts import PromptDirectory
 from console.store.sqlite.telemetry import Heartbeat, RetentionPolicy, TelemetryWriter
 
@@ -62,6 +68,7 @@ class Runtime:
         retention: RetentionPolicy | None = None,
         routing: Routing | None = None,
         prompts: Path = Path("prompts"),
+        prices_file: Path | None = None,
     ) -> None:
         self._locations = locations
         self._service = service or default_service()
@@ -69,17 +76,25 @@ class Runtime:
             make_private(locations.data)
         self._begin()
         self._holder = SnapshotHolder(locations)
+        routing = routing or Routing()
+        self.allowances = Allowances.of(routing, prices_file, platform.node(), self._service, self._hurry)
+        """None: the configuration has no limits."""
         self._recorder = Recorder(
             TelemetryWriter(locations.telemetry),
             self._id,
             self._heartbeat,
             retention or RetentionPolicy(),
-            self._holder.keep_if_new,
+            self._do_chores,
+            self.allowances,
         )
-        routing = routing or Routing()
         self._router = Router(routing)
-        self.prompts = PromptBook(PromptDirectory(prompts), self.swallow)
-        self.gate = Gate(routing.breaker, self._recorder.wake)
+        self.prompts = PromptBook(PromptDirectory(prompts), self.swallow, PinFile(locations.pins))
+        self.gate = Gate(routing.breaker, self._breaker_changed)
+        is_shared = routing.shares_breakers and bool(routing.targets)
+        self._shared = SharedView(locations.breakers, self.gate, routing.targets, self._id) if is_shared else None
+        self.headroom = Headroom()
+        self.exercise = Exercise(routing, self.gate)
+        self.cache = AnswerCache(routing.cache_bytes)
         self._unusable: dict[str, str] = {}
         self.guarded: dict[int, Guarded] = {}
         """Bodies that are being read under limits, by id."""
@@ -88,6 +103,8 @@ class Runtime:
         self._is_started = False
         self._is_closed = False
         self._acknowledged: tuple[object, ...] = ()
+        self._probed: dict[str, int] = {}
+        """Target -> the newest order to probe that was carried out."""
         self.errors = 0
         """Exceptions inside the instrumentation that were swallowed for a call's sake."""
         _runtimes.add(self)
@@ -127,6 +144,8 @@ class Runtime:
             # Before anybody may go on: what no counter shows (break-glass, a replaced file) was last looked at when this object
             # was made, or before the fork, hours ago perhaps.
             self._holder.tick()
+            if self._shared is not None:
+                self._shared.tick()
             try:
                 for name, work in (("console-watcher", self._watch), ("console-recorder", self._recorder.run)):
                     if not any(thread.name == name for thread in self._threads):
@@ -149,6 +168,7 @@ class Runtime:
             if thread.ident is not None:
                 thread.join(FLUSH_AT_EXIT_S)
         self._holder.close()
+        self.prompts.close()
 
     def before_fork(self) -> list[threading.Lock]:
         """Brings both databases to rest; the locks that keep them so, to be released after the fork. Takes a millisecond, less
@@ -162,6 +182,12 @@ class Runtime:
         self._begin()
         self.guarded = {}
         self.gate.after_fork()
+        self.exercise.after_fork()
+        if self._shared is not None:
+            self._shared.after_fork(self._id)
+        self.cache.after_fork()
+        if self.allowances is not None:
+            self.allowances.after_fork()
         self._holder.after_fork()
         self._recorder.after_fork(self._id, held)
 
@@ -172,11 +198,37 @@ class Runtime:
                 self._holder.tick()
                 for guarded in tuple(self.guarded.values()):
                     guarded.tick(steady_us())
+                self.cache.tick(self.last().switches)
+                self._probe(self._holder.current())
                 self._acknowledge(self._holder.current())
+                if self._shared is not None:
+                    self._shared.tick()
+                self.exercise.tick()
                 self.prompts.tick(self.last().state, now_us())
             except Exception as error:  # noqa: BLE001 -- the watcher must outlive anything
                 self._count(error)
             pause.wait(WATCH_S)
+
+    def _probe(self, snapshot: Snapshot) -> None:
+        """Carries out the orders to probe that are new, each once; before they are acknowledged."""
+        for target, probe in snapshot.state.probes.items():
+            if probe.version > self._probed.get(target, 0):
+                self._probed[target] = probe.version
+                self.gate.probe_now(target)
+
+    def _do_chores(self) -> None:
+        """What the recorder thread writes beside its records."""
+        if self._shared is not None:
+            try:
+                self._shared.publish()
+            except Exception as error:  # noqa: BLE001 -- the snapshot has to be kept all the same
+                self._count(error)
+        self._holder.keep_if_new()
+
+    def _breaker_changed(self) -> None:
+        if self._shared is not None:
+            self._shared.is_due = True
+        self._recorder.wake()
 
     def _acknowledge(self, snapshot: Snapshot) -> None:
         running = (snapshot.state.version, snapshot.source, snapshot.problem, tuple(snapshot.glass))
@@ -189,6 +241,9 @@ class Runtime:
         if self.errors == 1:
             log.warning("console: an error in the instrumentation was swallowed: %r", error)
 
+    def _hurry(self) -> None:
+        self._recorder.wake()
+
     def swallow(self, error: Exception) -> None:
         """Counts an exception of the instrumentation itself; the first one is logged."""
         self._count(error)
@@ -199,6 +254,12 @@ class Runtime:
             log.warning("console: target %s cannot be used: %s", target, why)
             self._recorder.wake()
 
+    def note_usable(self, target: str) -> None:
+        """It can be asked after all."""
+        if self._unusable.pop(target, None) is not None:
+            log.warning("console: target %s can be used again", target)
+            self._recorder.wake()
+
     def _heartbeat(self) -> Heartbeat:
         snapshot, recorder = self._holder.current(), self._recorder
         told = dict.fromkeys((snapshot.problem, recorder.problem, recorder.set_aside))
@@ -206,6 +267,9 @@ class Runtime:
         if self.errors:
             problems.append(f"{self.errors} errors inside the instrumentation")
         problems += [f"target {target} cannot be used: {why}" for target, why in tuple(self._unusable.items())]
+        problems += [] if self.allowances is None else self.allowances.problems()
+        if self._shared is not None:
+            problems += self._shared.problems()
         if unknown := self._router.unknown(snapshot.state):
             problems.append(f"targets that this process does not know: {', '.join(unknown)}")
         breakers = self.gate.states(self._router.forced(snapshot.state), self._router.targets)
@@ -228,6 +292,9 @@ class Runtime:
                 "glass": [str(scope) for scope in snapshot.glass],
                 "kill_directories": [str(directory) for directory in self._locations.kill_directories],
                 "breakers": {name: breaker._asdict() for name, breaker in breakers.items()},
+                "headroom": self.headroom.told(),
+                "exercise": self.exercise.told(),
+                **({} if self.allowances is None else self.allowances.told()),
                 "targets": list(self._router.targets),
                 "prompts": self.prompts.served(now_us()),
                 "prompt_problems": self.prompts.problems(now_us()),

@@ -1,7 +1,8 @@
 """The prompts of a process: which version a call gets, and its text, whatever happened to the files.
 
 Which one, in this order:
-1. the version that the conversation began with, unless an operator has withdrawn it: a rollback beats every pin;
+1. the version that the conversation began with, in this process or in another of the host, unless an operator has withdrawn
+   it: a rollback beats every pin;
 2. what the pointer in force says: by weight, sticky by key (without one by conversation, without that by a draw);
 3. the highest version that is no draft.
 
@@ -19,19 +20,22 @@ No locks: what threads share is replaced as a whole, or changed by one operation
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from console.core.control import text_hash
-from console.core.pointers import bucket_of
+from console.core.pointers import Chosen, bucket_of
 from console.core.prompts import PromptVersion, check_name, fill, parse_prompt
 from console.errors import PromptError, UnknownPrompt
 from console.runtime.clock import steady_us
+from console.runtime.pins import Pins, beginning_of, pin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from console.core.control import ControlState
-    from console.core.pointers import Chosen, Pointer
+    from console.core.pointers import Pointer
+    from console.store.pins import Pin, PinFile
     from console.store.prompts import PromptDirectory, Stamp
 
 MAX_PINS: Final = 10_000
@@ -127,9 +131,12 @@ class PromptBook:
     `swallow` counts an exception that must not reach the application.
     """
 
-    def __init__(self, directory: PromptDirectory, swallow: Callable[[Exception], None]) -> None:
+    def __init__(self, directory: PromptDirectory, swallow: Callable[[Exception], None], pins: PinFile | None = None) -> None:
         self._directory = directory
         self._swallow = swallow
+        self._begun = Pins(pins)
+        self._pinned_to: dict[tuple[str, int, int], _Ready] = {}
+        """What conversations began with, by name, version and the beginning of the hash: its file may be edited or lost."""
         self._shelves: dict[str, _Shelf] = {}
         self._looks: dict[str, _Seen] = {}
         self._registered: dict[tuple[str, int, str], _Ready | None] = {}
@@ -181,7 +188,11 @@ class PromptBook:
         pointer = state.pointers.get(name)
         if pointer is not None and not pointer.is_in_force(now_us):
             pointer = None
-        pinned = None if conversation is None else self._pinned(name, conversation, pointer)
+        pinned = None
+        if conversation is not None:
+            pinned = self._pinned(name, conversation, pointer) or self._pinned_elsewhere(
+                name, conversation, shelf, pointer, state
+            )
         ready = pinned or self._choice(name, shelf, pointer, state, conversation if key is None else key, draw)
         try:
             text = None if ready is None else fill(ready.prompt, variables)
@@ -190,16 +201,86 @@ class PromptBook:
         if text is None or ready is None:
             ready, text = self._replacement(name, shelf, pointer, state, ready, variables, now_us)
         if conversation is not None and pinned is None:
-            first = self._pins.setdefault((name, conversation), ready)
-            if len(self._pins) > MAX_PINS:
-                self._pins.popitem(last=False)
+            first = self._keep_pin(name, conversation, ready)
             if first is not ready:  # another thread was faster, and a conversation has one version
                 return self._render(name, key, conversation, variables, state, now_us, draw)
+            self._begun.noted(beginning_of("id", name, conversation), pin_of(ready.prompt, now_us // 1_000_000))
+        self._note_served(ready, now_us)
+        self._last[name] = ready
+        return text, ready.prompt
+
+    def _note_served(self, ready: _Ready, now_us: int) -> None:
         if not ready.served_us:
             self._served[ready] = None
         ready.served_us = now_us
-        self._last[name] = ready
+
+    def began(self, beginning: int, prompt: PromptVersion, now_us: int) -> None:
+        """A conversation that nobody has given an id begins with this version. `beginning`: see `runtime.pins`."""
+        pin = pin_of(prompt, now_us // 1_000_000)
+        self._begun.began(beginning, pin)
+        if (slot := (prompt.name, pin.version, pin.hash)) not in self._pinned_to:
+            if len(self._pinned_to) >= MAX_TEXTS:
+                self._pinned_to.clear()
+            self._pinned_to[slot] = _Ready(prompt)
+
+    def instead(
+        self,
+        beginning: int,
+        prompt: PromptVersion,
+        variables: Mapping[str, object],
+        state_of: Callable[[], ControlState],
+        now_us: int,
+    ) -> Rendered | None:
+        """What a conversation that goes on gets in place of `prompt`, which is what was rendered: the version that it began
+        with.
+
+        None: what was rendered, because it is that version; because nobody knows, or more than one conversation began like
+        this; because an operator has withdrawn that version; or because it is not to be had, or cannot be filled with
+        `variables`.
+        """
+        pin = self._begun.pinned(beginning, pin_of(prompt, now_us // 1_000_000))
+        if pin is None:
+            return None
+        name, state = prompt.name, state_of()
+        pointer = state.pointers.get(name)
+        if pointer is not None and pointer.is_in_force(now_us) and pin.version in pointer.withdrawn:
+            return None
+        ready = self._found(name, pin, self._shelves.get(name) or self._open(name), state)
+        try:
+            text = None if ready is None else fill(ready.prompt, variables)
+        except PromptError:
+            text = None
+        if ready is None or text is None:
+            return None
+        self._note_served(ready, now_us)
         return text, ready.prompt
+
+    def _pinned_elsewhere(
+        self, name: str, conversation: str, shelf: _Shelf, pointer: Pointer | None, state: ControlState
+    ) -> _Ready | None:
+        """What another process of the host began the conversation with, as `_pinned`."""
+        pin = self._begun.shared(beginning_of("id", name, conversation))
+        if pin is None or (pointer is not None and pin.version in pointer.withdrawn):
+            return None
+        ready = self._found(name, pin, shelf, state)
+        if ready is not None:
+            self._keep_pin(name, conversation, ready)
+        return ready
+
+    def _found(self, name: str, pin: Pin, shelf: _Shelf, state: ControlState) -> _Ready | None:
+        """The version with the very text that a conversation began with, None when that is not to be had."""
+        known = self._pinned_to.get((name, pin.version, pin.hash))
+        if known is not None:
+            return known
+        head = f"{pin.hash:016x}"
+        found = [digest for other, version, digest in list(self._registered) if (other, version) == (name, pin.version)]
+        for digest in (*found, *state.texts):
+            if digest.startswith(head):
+                ready = self._chosen(name, shelf, Chosen(pin.version, 1, digest), state)
+                if ready is not None:
+                    return ready
+        file = shelf.file(pin.version)
+        return file.ready if file is not None and file.hash is not None and file.hash.startswith(head) else None
 
     def _open(self, name: str) -> _Shelf:
         check_name(name)
@@ -228,6 +309,12 @@ class PromptBook:
         except KeyError:  # another thread has dropped it at this moment
             return None
         return ready
+
+    def _keep_pin(self, name: str, conversation: str, ready: _Ready) -> _Ready:
+        first = self._pins.setdefault((name, conversation), ready)
+        if len(self._pins) > MAX_PINS:
+            self._pins.popitem(last=False)
+        return first
 
     def _choice(
         self,
@@ -334,6 +421,7 @@ class PromptBook:
 
     def tick(self, state: ControlState, now_us: int) -> None:
         """Looks at the files of the prompts that were rendered, at most once a second; to be called every 50 ms."""
+        self._share_pins(now_us)
         now = steady_us()
         is_due = now >= self._due_us
         if not is_due and self._is_compared:
@@ -342,6 +430,7 @@ class PromptBook:
         if is_due:
             self._due_us = now + LOOK_EVERY_US
             self._forget()
+            self._begun.look()
         alarms: list[str] = []
         for name, shelf in list(self._shelves.items()):
             pointer = state.pointers.get(name)
@@ -349,6 +438,18 @@ class PromptBook:
                 pointer = None
             alarms += _alarms(name, self._refreshed(name, shelf) if is_due else shelf, pointer, state)
         self._alarms = tuple(dict.fromkeys(alarms))
+
+    def _share_pins(self, now_us: int) -> None:
+        try:
+            self._begun.flush()
+        except OSError as error:
+            self._happened(f"conversations keep their prompt versions in this process only: pins: {error.strerror}", now_us)
+
+    def close(self) -> None:
+        """Writes what is new of the conversations, and lets go of the file. Rendering goes on. Never raises."""
+        with suppress(OSError):
+            self._begun.flush()
+        self._begun.close()
 
     def _forget(self) -> None:
         """Lets what could not be served be tried again, and everything when it has become much."""

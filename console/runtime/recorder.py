@@ -26,6 +26,8 @@ from console.store.sqlite.telemetry import Heartbeat, RetentionPolicy, SetAside,
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from console.runtime.allowances import Allowances
+
 log = logging.getLogger("console")
 
 CAPACITY: Final = 20_000
@@ -56,13 +58,16 @@ class Recorder:
         heartbeat: Callable[[], Heartbeat],
         retention: RetentionPolicy,
         chore: Callable[[], None] = lambda: None,
+        allowances: Allowances | None = None,
     ) -> None:
-        """`chore` is done before every flush: what has to be written besides, off every call's and the watcher's path."""
+        """`chore` is done before every flush: what has to be written besides, off every call's and the watcher's path.
+        `allowances` hear what every call has cost."""
         self._writer = writer
         self._process = process
         self._heartbeat = heartbeat
         self._retention = retention
         self._chore = chore
+        self._allowances = allowances
         self._queue: deque[tuple[int, Ended]] = deque(maxlen=CAPACITY)
         self._numbers = count(1)
         self._taken = 0
@@ -105,7 +110,9 @@ class Recorder:
         return len(self._queue) + len(self._unwritten)
 
     def run(self) -> None:
-        """The thread: flush, wait, until stopped; then one last flush."""
+        """The thread: flush, wait, until stopped; then one last flush. What others have spent is looked at before the first
+        wait: a budget that was spent before this process began must not wait for its first flush."""
+        self._allow()
         while not self._stopping:
             self._wake.wait(FLUSH_S)
             self._wake.clear()
@@ -145,6 +152,15 @@ class Recorder:
                 self._retain()
         except Exception as error:  # noqa: BLE001 -- the thread must outlive anything; the application must not notice
             self._failed(error)
+        if not is_last:
+            self._allow()
+
+    def _allow(self) -> None:
+        if self._allowances is not None:
+            try:
+                self._allowances.tick(self._writer.reading if not self._unwritten else None)
+            except Exception as error:  # noqa: BLE001 -- as in _step; what is known of the budgets stands
+                self._warn("budgets are not being watched", error)
 
     def _take(self, *, is_last: bool) -> None:
         queue = self._queue
@@ -180,6 +196,8 @@ class Recorder:
         self._unwrite(fold(attempts[:-1], attempts[-1]._replace(will_retry=False)))
 
     def _unwrite(self, call: CallEnd) -> None:
+        if self._allowances is not None:
+            self._allowances.spend(call)
         self._unwritten_dropped += len(self._unwritten) == CAPACITY
         self._unwritten.append(call)
 

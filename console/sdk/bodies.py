@@ -37,7 +37,7 @@ class ObservedBody(httpx2.SyncByteStream):
             if self._rest is not None:
                 begin, patience.is_waiting = None, False
                 yield from self._held
-                patience.is_waiting = True
+            patience.is_waiting = True
             for chunk in self._body if self._rest is None else self._rest:
                 keep(chunk)
                 if begin is not None and not begin(chunk):
@@ -59,7 +59,7 @@ class ObservedBody(httpx2.SyncByteStream):
             self._call.closed()
 
     def __del__(self) -> None:
-        self._call.closed()
+        self._call.dropped()
 
 
 class AsyncObservedBody(httpx2.AsyncByteStream):
@@ -84,7 +84,7 @@ class AsyncObservedBody(httpx2.AsyncByteStream):
                 begin, patience.is_waiting = None, False
                 for chunk in self._held:
                     yield chunk
-                patience.is_waiting = True
+            patience.is_waiting = True
             async for chunk in self._body if self._rest is None else self._rest:
                 keep(chunk)
                 if begin is not None and not begin(chunk):
@@ -106,7 +106,7 @@ class AsyncObservedBody(httpx2.AsyncByteStream):
             self._call.closed()
 
     def __del__(self) -> None:
-        self._call.closed()
+        self._call.dropped()
 
 
 class _UnobservedBody(httpx2.SyncByteStream):

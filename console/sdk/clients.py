@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import ref
 
 from anthropic import DEFAULT_MAX_RETRIES, Anthropic, AsyncAnthropic, Omit
+from anthropic._base_client import AsyncAPIClient
 
 from console.errors import ConfigError, Mistake
 from console.sdk.facts import default_tags
@@ -38,6 +39,8 @@ class Client(NamedTuple):
     """Those among its default headers. Where there are none nothing has to be omitted, which would cost 5 us a call."""
     is_next: bool
     """Nothing stands between our middleware and the client that could want to read an answer."""
+    provider: str = "anthropic"
+    """Whose it is, as a target names it."""
 
     @property
     def max_retries(self) -> int:
@@ -50,6 +53,14 @@ class Client(NamedTuple):
         """How long it waits."""
         client = self.client()
         return DEFAULT_TIMEOUT if client is None else client.timeout
+
+    @property
+    def betas(self) -> str | None:
+        """What it asks for with every request (`anthropic-beta`)."""
+        found = getattr(self.client(), "_custom_headers", None) or {}
+        return next(
+            (value for name, value in found.items() if name.lower() == "anthropic-beta" and isinstance(value, str)), None
+        )
 
     def kept_at_home(self) -> dict[str, Omit]:
         """The headers that a target with a host and a key of its own must not get, to be omitted. Raises ConfigError for a
@@ -84,6 +95,11 @@ class Clients:
         except Exception:  # noqa: BLE001 -- another version of the SDK may keep it elsewhere; the first answer tells as well
             return None
 
+    def latest(self, *, is_async: bool) -> Any:
+        """A client that is still there, the newest of this colour, else the newest of any; None: none has been seen."""
+        seen = [client for _, known in reversed(list(self._known.values())) if (client := known.client()) is not None]
+        return next((one for one in seen if isinstance(one, AsyncAPIClient) == is_async), seen[0] if seen else None)
+
     def learn(self, call_next: Any, client: Any) -> int:
         """Notes a client that its first answer has shown. How often it repeats."""
         learnt = self._keep(call_next, client)
@@ -94,10 +110,29 @@ class Clients:
     def _keep(self, call_next: Any, client: Any) -> Client:
         if len(self._known) >= MAX_CLIENTS:
             self._known.clear()
-        learnt = Client(ref(client), default_tags(client), _is_next(call_next))
+        learnt = Client(ref(client), default_tags(client), _is_next(call_next), provider_of_client(client))
         self._known[id(call_next)] = ref(call_next), learnt
         self.max_retries = learnt.max_retries
         return learnt
+
+
+def provider_of_client(client: Any) -> str:
+    """Whose a client is, by its class or the one that it is derived from."""
+    return next((_PROVIDERS[name] for kind in type(client).__mro__ if (name := kind.__name__) in _PROVIDERS), "anthropic")
+
+
+_PROVIDERS: Final = {
+    prefix + name: provider
+    for name, provider in (
+        ("AnthropicBedrock", "bedrock"),
+        ("AnthropicBedrockMantle", "bedrock-mantle"),
+        ("AnthropicVertex", "vertex"),
+        ("AnthropicAWS", "aws"),
+        ("AnthropicGoogleCloud", "google-cloud"),
+        ("AnthropicFoundry", "foundry"),
+    )
+    for prefix in ("", "Async")
+}
 
 
 def _is_next(call_next: Any) -> bool:

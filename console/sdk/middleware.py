@@ -8,16 +8,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+import httpx2
 from anthropic import Middleware
 
+from console.core.allowances import Exceeded
 from console.core.flow import SERVE, GiveUp, Refuse
-from console.sdk.answers import blocked, defined_answer, defined_async_answer, exhausted
+from console.sdk.answers import blocked, defined_answer, exhausted, mark, refused
 from console.sdk.bodies import observe, unobserved
 from console.sdk.call import Call, kind_of
 from console.sdk.clients import Clients
 from console.sdk.drivers import run, run_async
 from console.sdk.endpoints import Endpoint, endpoint_of
 from console.sdk.facts import batch_facts, facts_of, tagged, without_tags
+from console.sdk.ladder import Ladder
+from console.sdk.pinning import pinned
+from console.sdk.providers import Providers
+from console.sdk.splicing import splice
 from console.sdk.wires import AsyncWire, SyncWire, error_type_of, is_unread
 
 if TYPE_CHECKING:
@@ -26,7 +32,8 @@ if TYPE_CHECKING:
     from anthropic import APIResponse, AsyncAPIResponse, AsyncCallNext, CallNext
     from anthropic._request import APIRequest
 
-    from console.core.flow import Plan, Verdict
+    from console.core.calls import Facts
+    from console.core.flow import Plan, Serve, Verdict
     from console.runtime.process import Runtime
 
 
@@ -37,6 +44,13 @@ class ConsoleMiddleware(Middleware):
         self._runtime = runtime
         self._degraded = degraded
         self._clients = Clients()
+        self._ladder = Ladder(runtime)
+        self._providers = Providers(runtime)
+
+    @property
+    def clients(self) -> Clients:
+        """The clients that use it."""
+        return self._clients
 
     def handle(self, request: APIRequest, call_next: CallNext) -> APIResponse[Any]:
         """One passage of a blocking client's request."""
@@ -51,7 +65,10 @@ class ConsoleMiddleware(Middleware):
         except Exception as defect:  # noqa: BLE001 -- of the policy itself: what the network did comes back as a value
             verdict = self._without_policy(call, wire, defect) or run(call.flow(), wire)
         response = self._concluded(call, wire, verdict)
-        if not call.is_over:
+        if call.is_over:
+            if (lost := _lost(wire, response)) is not None:
+                lost.close()
+        else:
             self._look(call, wire, call_next, message=_parsed(response))
         return cast("APIResponse[Any]", response)
 
@@ -68,7 +85,10 @@ class ConsoleMiddleware(Middleware):
         except Exception as defect:  # noqa: BLE001 -- as above
             verdict = self._without_policy(call, wire, defect) or await run_async(call.flow(), wire)
         response = self._concluded(call, wire, verdict, is_async=True)
-        if not call.is_over:
+        if call.is_over:
+            if (lost := _lost(wire, response)) is not None:
+                await lost.aclose()
+        else:
             self._look(call, wire, call_next, message=await _async_parsed(response), is_async=True)
         return cast("AsyncAPIResponse[Any]", response)
 
@@ -93,6 +113,8 @@ class ConsoleMiddleware(Middleware):
         except Exception as error:  # noqa: BLE001 -- a kill of everything must still hold
             self._runtime.swallow(error)
             is_batch, facts = False, tagged(tags)
+        if facts.prompt is not None and not is_batch and stripped is not request:
+            facts = self._pinned(stripped, facts)
         return Call(
             self._runtime,
             stripped,
@@ -102,26 +124,71 @@ class ConsoleMiddleware(Middleware):
             client=client,
             plan=None if is_batch or stripped is request else self._plan(facts.feature),  # a chain needs a copy of its own
             policy=self._runtime.policy(facts.feature),
+            providers=self._providers,
         )
+
+    def close(self) -> None:
+        """Lets go of the clients that were made for other providers' targets."""
+        self._providers.close()
+
+    def _pinned(self, request: APIRequest, facts: Facts) -> Facts:
+        """The facts, after a conversation that goes on has got back the prompt version that it began with. `request`: a copy of
+        ours. Never raises."""
+        try:
+            found = pinned(self._runtime, cast("Mapping[str, Any]", request.options.json_data), facts)
+            if found is not None:
+                vars(request.options)["json_data"], facts = found
+        except Exception as error:  # noqa: BLE001 -- then it gets what was rendered for it
+            self._runtime.swallow(error)
+        return facts
 
     def _before(self, call: Call, *, is_async: bool) -> Any:
         """What answers the call before anything is sent: None for one that is sent. A switch comes first: a call that one stops
         is left to the flow, which refuses it."""
-        if call.policy.cache is None or self._is_killed(call):
+        is_limited = self._is_limited(call)
+        if (call.policy.cache is None and not is_limited) or self._is_killed(call):
+            return None
+        answer = self._ladder.begin(call, is_async=is_async)
+        exceeded = self._exceeded(call) if answer is None and is_limited else None
+        return answer if exceeded is None else self._limit(call, exceeded, is_async=is_async)
+
+    def _is_limited(self, call: Call) -> bool:
+        """Whether the application's own limits have to be asked."""
+        allowances = self._runtime.allowances
+        return allowances is not None and allowances.concern(call.facts)
+
+    def _exceeded(self, call: Call) -> Exceeded | None:
+        """The limit of the application's own that stops the call. One that the SDK repeats was asked when it began. Never
+        raises: a defect of ours stops nobody."""
+        allowances, request = self._runtime.allowances, call.request
+        if allowances is None:
             return None
         try:
-            return self._fresh(call, is_async=is_async)
-        except Exception as error:  # noqa: BLE001 -- the API is there to be asked
+            if request.retries_taken:
+                call.charge = allowances.again(call.facts)
+                return None
+            found = allowances.check(call.facts, request.options.json_data, is_batch=call.is_batch)
+        except Exception as error:  # noqa: BLE001 -- as said
             self._runtime.swallow(error)
             return None
+        if isinstance(found, Exceeded):
+            return found
+        call.charge = found
+        return None
+
+    def _limit(self, call: Call, exceeded: Exceeded, *, is_async: bool) -> Any:
+        """The defined text where the limit says so and there is one, else the error."""
+        text = self._text(call, is_async=is_async) if exceeded.on_exceed == "degrade" else None
+        if text is not None:
+            call.refused(is_degraded=True, error=exceeded.error)
+            return text
+        stopped = refused(call.request, exceeded)
+        call.refused(is_degraded=False, error=exceeded.error)
+        raise stopped from None
 
     def _is_killed(self, call: Call) -> bool:
         """Whether the flow will refuse the call. A switch on one model leaves a chain its others."""
-        switch = call.stopped_by(None if call.plan is None else call.plan.targets[0])
-        return switch is not None and (call.plan is None or switch.scope.kind != "model" or len(call.plan.targets) == 1)
-
-    def _fresh(self, call: Call, *, is_async: bool) -> Any:
-        return None
+        return all(call.stopped_by(target) is not None for target in (call.plan.targets if call.plan is not None else (None,)))
 
     def _plan(self, feature: str) -> Plan | None:
         try:
@@ -146,6 +213,11 @@ class ConsoleMiddleware(Middleware):
             return self._refuse(call, verdict, is_async=is_async)
         if isinstance(verdict, GiveUp):
             return self._give_up(call, wire, verdict, is_async=is_async)
+        http = getattr(wire.response, "http_response", None)
+        if call.key is not None and call.plan is None:
+            kept = self._ladder.after_the_last(call, wire.error, http, is_async=is_async)
+            if kept is not None:
+                return kept
         if wire.error is not None:
             if call.plan is None:
                 self._fail(call, wire.error)
@@ -153,10 +225,25 @@ class ConsoleMiddleware(Middleware):
                 call.given_up()
             raise wire.error
         call.serve(verdict)
+        if call.plan is not None or call.policy.cache is not None or call.policy.is_limited:
+            self._mark(call, http, verdict)
         return wire.response
 
+    def _mark(self, call: Call, http: Any, verdict: Serve) -> None:
+        """Says on a good answer who gave it."""
+        try:
+            if http is not None and http.status_code < 400:
+                target = call.facts.model if call.target is None else call.target.name
+                mark(http, is_fallback=verdict.position > 0, target=target)
+        except Exception as error:  # noqa: BLE001 -- a name that no header can hold, for example
+            self._runtime.swallow(error)
+
     def _give_up(self, call: Call, wire: SyncWire | AsyncWire, verdict: GiveUp, *, is_async: bool) -> Any:
-        """The end of a chain: the defined text, the last answer that says why, or ChainExhausted; none that the SDK repeats."""
+        """The end of a chain: what was kept, the defined text, the last answer that says why, or ChainExhausted; none that the
+        SDK repeats."""
+        kept = self._ladder.instead(call, is_async=is_async)
+        if kept is not None:
+            return kept
         text = self._text(call, is_async=is_async)
         if text is not None:
             call.refused(is_degraded=True, error=None)
@@ -177,8 +264,8 @@ class ConsoleMiddleware(Middleware):
             return None
         try:
             if callable(call.request.options.post_parser):  # `messages.parse`: prose may not be what the caller can read
-                defined_answer(call.request, text, facts.model).parse()
-            return (defined_async_answer if is_async else defined_answer)(call.request, text, facts.model)
+                defined_answer(call.request, text, facts.model, is_async=False).parse()
+            return defined_answer(call.request, text, facts.model, is_async=is_async)
         except Exception as error:  # noqa: BLE001 -- a kill switch must still kill
             self._runtime.swallow(error)
             return None
@@ -213,14 +300,15 @@ class ConsoleMiddleware(Middleware):
             if http is None:  # another middleware below answered with a finished value
                 call.served(response)
                 return
-            if call.client is None and (client := getattr(response, "_client", None)) is not None:
+            if call.client is None and call.hop is None and (client := getattr(response, "_client", None)) is not None:
                 call.learn_retries(self._clients.learn(call_next, client))
             call.answered(http)
+            if call.collector is not None and http.is_success and not is_unread(http):
+                call.collector.take(http.content)
             if message is not None:  # read and parsed: most calls
                 call.served(message)
             elif wire.rest is not None or is_unread(http):
-                call.observing(http.headers.get("content-type", ""))
-                observe(response, call, is_async=is_async, held=wire.held, rest=wire.rest)
+                _look_on(call, wire, is_async=is_async)
             elif http.is_success:  # the SDK will not make sense of it either, or the caller's own parser will not
                 call.observing("application/json")
                 call.read_at_once(http.content)
@@ -233,6 +321,22 @@ class ConsoleMiddleware(Middleware):
             self._runtime.swallow(error)
             if wire.rest is not None:
                 unobserved(response, wire.held, wire.rest, is_async=is_async)
+
+
+def _look_on(call: Call, wire: SyncWire | AsyncWire, *, is_async: bool) -> None:
+    """Puts an observer into a body that the caller is going to read."""
+    response = wire.response
+    call.observing(response.http_response.headers.get("content-type", ""))
+    if call.plan is None:
+        call.guard(response.http_response)
+    if not splice(response, call, wire, is_async=is_async):
+        observe(response, call, is_async=is_async, held=wire.held, rest=wire.rest)
+
+
+def _lost(wire: SyncWire | AsyncWire, response: Any) -> httpx2.Response | None:
+    """The answer in hand that somebody has still to close, because the caller gets another one."""
+    http = getattr(wire.response, "http_response", None)
+    return http if wire.response is not response and isinstance(http, httpx2.Response) and not http.is_closed else None
 
 
 class _Passing:

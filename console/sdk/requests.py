@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import httpx2
 from anthropic import NotGiven, Omit
 
-from console.core.targets import KEY_OF_CLIENT, Target, patched
+from console.core.targets import KEY_OF_CLIENT, Target, model_at, patched
 from console.errors import ConfigError, Mistake
 from console.sdk.keys import read_key
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 ALLOWED: Final = ("anthropic-", "x-stainless-", "accept", "content-type", "user-agent", "connection", "idempotency-key")
 """Beginnings of the names of headers that a target with a host and a key of its own gets."""
+BOUND: Final = frozenset({"anthropic-workspace-id", "anthropic-user-profile-id"})
+"""Headers that mean something in one account only."""
 RAW_RESPONSE: Final = "X-Stainless-Raw-Response"
 DEFAULT_TIMEOUT: Final = httpx2.Timeout(timeout=600, connect=5.0)
 """The SDK's own, for a client that has had no answer yet."""
@@ -35,13 +38,14 @@ class Original(NamedTuple):
     timeout: float | httpx2.Timeout | None
     given_timeout: Any
     """As the request has it: perhaps not given."""
+    params: Any = None
 
     @classmethod
     def of(cls, request: APIRequest, client_timeout: float | httpx2.Timeout | None) -> Original:
         options = request.options
         given = options.timeout
         timeout = client_timeout if isinstance(given, NotGiven) else given
-        return cls(options.json_data, options.url, request.headers, timeout, given)  # type: ignore[arg-type]
+        return cls(options.json_data, options.url, request.headers, timeout, given, options.params)  # type: ignore[arg-type]
 
     @property
     def deadline_s(self) -> float | None:
@@ -54,14 +58,32 @@ def is_allowed(header: str) -> bool:
     return header.lower().startswith(ALLOWED)
 
 
-def readdress(request: APIRequest, original: Original, target: Target, limit_s: float | None, client: Client | None) -> bool:
+def readdress(
+    request: APIRequest,
+    original: Original,
+    target: Target,
+    limit_s: float | None,
+    client: Client | None,
+    *,
+    is_own: bool = True,
+) -> bool:
     """Makes `request`, a copy that is ours, the request for `target`. Answers whether its body differs from the application's.
 
     A plain answer is asked for unread, so that reading it can be ended when it takes too long: the SDK's own limits are for the
     pause between two bytes. Not when another middleware comes next, which may want to read it. Raises ConfigError when the
-    target's key cannot be read, or the client's own credentials would go to the target's host.
+    target's key cannot be read, or the client's own credentials would go to the target's host. `is_own` False: another client
+    than the application's is going to send it.
     """
+    model = model_at(target.provider if client is None or not is_own else client.provider, target.model)
+    if model != target.model:
+        target = replace(target, model=model)
     body = patched(original.body, target) if isinstance(original.body, dict) else original.body
+    if not is_own:
+        url, headers = _path(original.url), _abroad(original.headers, client)
+        vars(request.options).update(
+            json_data=body, url=url, headers=headers, params={}, timeout=within(original.timeout, limit_s)
+        )  # fmt: skip
+        return body is not original.body
     headers, url = original.headers, original.url
     if target.base_url is not None:
         url = target.base_url.rstrip("/") + "/" + url.lstrip("/")
@@ -73,11 +95,29 @@ def readdress(request: APIRequest, original: Original, target: Target, limit_s: 
     if not request.stream and headers.get(RAW_RESPONSE) != "stream" and client is not None and client.is_next:
         headers = {**headers, RAW_RESPONSE: "stream"}
     # The options are a copy of ours; what pydantic does when a field is set costs 0.6 us each.
-    vars(request.options).update(json_data=body, url=url, headers=headers, timeout=_timeout(original.timeout, limit_s))
+    vars(request.options).update(
+        json_data=body, url=url, headers=headers, params=original.params, timeout=within(original.timeout, limit_s)
+    )  # fmt: skip
     return body is not original.body
 
 
-def _timeout(asked: float | httpx2.Timeout | None, limit_s: float | None) -> float | httpx2.Timeout | None:
+def _path(url: str) -> str:
+    """The path as every provider's client knows it, wherever the application's own sends it."""
+    return "/v1/messages?beta=true" if "beta=true" in url.partition("?")[2].split("&") else "/v1/messages"
+
+
+def _abroad(headers: dict[str, Any], client: Client | None) -> dict[str, Any]:
+    """The headers that may go to another provider, whose client adds credentials of its own: nothing unknown, nothing that is
+    bound to the application's account, and no `Omit` of a header that is the other client's."""
+    found = {name: value for name, value in headers.items() if is_allowed(name) and name.lower() not in BOUND}
+    betas = None if client is None else client.betas
+    if betas is not None and not any(name.lower() == "anthropic-beta" for name in found):
+        found["anthropic-beta"] = betas
+    return {**found, RAW_RESPONSE: "stream"}
+
+
+def within(asked: float | httpx2.Timeout | None, limit_s: float | None) -> float | httpx2.Timeout | None:
+    """The caller's own limits, none of them longer than `limit_s`."""
     if limit_s is None:
         return asked
     if isinstance(asked, httpx2.Timeout):

@@ -13,7 +13,8 @@ What a request can do to the answer, besides asking something else:
 * A **JSON schema** is answered with JSON that fits it. A schema with `relevance` and `accuracy` is taken for a judge's:
   the scores then follow from how much of the request (in <request> or <question> tags) the answer (in <answer>,
   <response> or <output> tags) takes up, from figures in it, and from vague phrases.
-* A last user turn that asks to go on after a partial answer, and a prefilled assistant turn, get the rest of it.
+* A last user turn that asks to go on after a partial answer, and a prefilled assistant turn, get the rest of it. When that turn
+  quotes the "last words" to begin with, some answers do begin with them and some go on at once, without the space between.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ _GOES_ON = re.compile(r"\b(?:continue|go on|carry on|keep going|resume)\b", re.I
 _GOES_ON_AT_ONCE = re.compile(r"\W*(?:please )?(?:continue|go on|carry on|keep going|resume)\b", re.I)
 _BROKEN_OFF = re.compile(r"\b(?:stopp?ed|left off|broke(?:n)? off|cut (?:off|short)|ended|interrupted|last word|lost)\b", re.I)
 _LONGEST_GO_ON = 600
+_LAST_WORDS = re.compile(r"\blast words\b[^\"“]{0,60}[\"“](.{1,200})[\"”]", re.I | re.S)
+_REPEATS = 0.5
+"""How many of the answers that are asked to do begin with the last words."""
 _ASKS_FOR_TOOL = re.compile(r"\buse (?:the|a)(?: `?([\w.-]+)`?)? tool\b", re.I)
 _REFERENCE = re.compile(r"(?:#|\b[A-Z]{1,4}-?|\b)\d{4,}(?:-\d+)?\b")
 _SHOP = re.compile(r"\b(?:for|of|at|für|von|de|chez) (?:the shop )?[\"“]?([A-Z]\w+)")
@@ -256,7 +260,8 @@ def _subject(messages: Sequence[Mapping[str, Any]], question: str) -> str:
     if topic_of(question) is not None:
         return question
     earlier = [text_of(message.get("content")) for message in messages if message.get("role") == "user"]
-    return "\n".join([question, *reversed([text for text in earlier if text.strip() != question])])
+    others = [text for text in earlier if text.strip() != question and not _asks_to_go_on(text)]
+    return "\n".join([question, *reversed(others)])
 
 
 def _partial(messages: Sequence[Mapping[str, Any]]) -> str:
@@ -368,7 +373,15 @@ def _text(scene: _Scene) -> str:
         return json.dumps(fit(scene.ask.schema, scene), ensure_ascii=False)
     whole = _compose(scene)
     partial = _partial(scene.ask.messages)
-    return _rest(whole, partial) if partial else whole
+    if not partial:
+        return whole
+    rest = _rest(whole, partial)
+    quoted = _LAST_WORDS.search(text_of(scene.ask.messages[-1].get("content")))
+    if not quoted or not rest:
+        return rest
+    joint = "" if whole.startswith(partial) else " "
+    # Models do and do not begin with the words they were given, and they begin no turn with a space.
+    return f"{quoted.group(1)}{joint}{rest}" if scene.rng.random() < _REPEATS else rest.lstrip()
 
 
 def _rest(whole: str, partial: str) -> str:

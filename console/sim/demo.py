@@ -24,6 +24,7 @@ END_S: Final = 2.0
 CONFIGURATION: Final = """# The demo's configuration; `console init` makes one for your application.
 environment: demo
 data: .
+status_page: off  # the demo itself asks its simulated API's page, which, as such pages do, says that all is well
 prompts: prompts
 targets:
   sonnet: {provider: anthropic, model: claude-sonnet-5-5}

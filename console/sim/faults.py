@@ -11,6 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from console.sim.clouds import ANTHROPIC, PREFIXES, TOKEN
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -46,6 +48,8 @@ class Fault:
 
     model: str | None = None
     """Only requests for this model; None is every model, and requests that name none."""
+    wire: str | None = None
+    """Only requests in this wire format (`sim.clouds`); None is every one but the token endpoint."""
     probability: float = 1.0
     """The share of the matching requests that gets it."""
     status: int | None = None
@@ -115,16 +119,19 @@ class Fault:
             return since_s >= 0
         return (since_s % self.every_s if self.every_s else since_s) < self.for_s
 
-    def matches(self, model: str | None, elapsed_s: float = 0.0) -> bool:
+    def matches(self, model: str | None, elapsed_s: float = 0.0, wire: str = ANTHROPIC) -> bool:
         """Whether a request for this model (None: the request names none) can get it at that time."""
-        return not self.is_spent and (self.model is None or self.model == model) and self.is_due(elapsed_s)
+        is_here = wire != TOKEN if self.wire is None else self.wire == wire
+        return not self.is_spent and is_here and (self.model is None or self.model == model) and self.is_due(elapsed_s)
 
 
 class FaultError(ValueError):
     """A list of faults that cannot be read; the message names the fault's place and the field."""
 
 
-def choose(faults: Sequence[Fault], model: str | None, draw: float, elapsed_s: float = 0.0) -> int | None:
+def choose(
+    faults: Sequence[Fault], model: str | None, draw: float, elapsed_s: float = 0.0, wire: str = ANTHROPIC
+) -> int | None:
     """The index of the fault that a request gets `elapsed_s` seconds after the faults were set, or None.
 
     `draw` is uniform in [0, 1). The matching faults share that interval in their order, each as wide as its
@@ -132,7 +139,7 @@ def choose(faults: Sequence[Fault], model: str | None, draw: float, elapsed_s: f
     """
     edge = 0.0
     for index, fault in enumerate(faults):
-        if fault.matches(model, elapsed_s):
+        if fault.matches(model, elapsed_s, wire):
             edge += fault.probability
             if draw < edge:
                 return index
@@ -198,7 +205,7 @@ def _describe(fault: Fault) -> str:
     parts = [
         key if value is True else f"{key}={value}"
         for key, value in fault_to_json(fault).items()
-        if key not in {"model", "probability", "after_s", "for_s", "every_s", "times", "name"}
+        if key not in {"model", "wire", "probability", "after_s", "for_s", "every_s", "times", "name"}
     ]
     return " ".join(parts) or "none"
 
@@ -213,6 +220,10 @@ def _is_number(value: object) -> bool:
 
 def _text(value: object) -> str | None:
     return None if isinstance(value, str) else "a string"
+
+
+def _wire(value: object) -> str | None:
+    return None if value in (ANTHROPIC, *PREFIXES) else f"one of {', '.join((ANTHROPIC, *PREFIXES))}"
 
 
 def _header_text(value: object) -> str | None:
@@ -253,6 +264,7 @@ def _status(value: object) -> str | None:
 
 _CHECKS: Mapping[str, Callable[[object], str | None]] = {
     "model": _text,
+    "wire": _wire,
     "probability": _share,
     "status": _status,
     "error_type": _text,

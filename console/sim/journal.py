@@ -6,7 +6,10 @@ import itertools
 import json
 import time
 from collections import deque
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TextIO
+
+from console.sim.clouds import auth_of, wire_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 MOST_ENTRIES = 200_000
 MOST_PER_ANSWER = 20_000
 _KEY_SHOWN = 4
+_SIGNED = b"AWS4-HMAC-SHA256 Credential="
 
 Entry = dict[str, Any]
 
@@ -31,7 +35,7 @@ class Journal:
         self._unwritten: list[Entry] = []
         self._file: TextIO | None = path.open("a", encoding="utf-8") if path else None
 
-    def arrive(self, *, method: str, path: str, headers: list[tuple[bytes, bytes]]) -> Entry:
+    def arrive(self, *, method: str, path: str, headers: list[tuple[bytes, bytes]], query: str = "") -> Entry:
         """A new entry, stamped with the wall clock. `headers` have lower-case names."""
         found = dict(headers)
         entry: Entry = {
@@ -40,6 +44,11 @@ class Journal:
             "started_us": _whole(found.get(b"x-call-started-us")),
             "method": method,
             "path": path,
+            "wire": wire_of(path),
+            "auth": auth_of(found),
+            "query": query,
+            "headers": _names(tuple(found)),
+            "workspace": _text(found.get(b"anthropic-workspace-id")),
             "model": None,
             "stream": False,
             "system": "",
@@ -49,6 +58,7 @@ class Journal:
             "status": None,
             "fault": None,
             "request_id": None,
+            "billed": None,
             "client_closed": False,
             "client_closed_us": None,
             "finished": False,
@@ -99,6 +109,16 @@ class Journal:
             self._file = None
 
 
+@lru_cache(maxsize=256)
+def _names(headers: tuple[bytes, ...]) -> list[str]:
+    """Header names for people; one list for all requests that have the same, or 200,000 entries would be large."""
+    return sorted(name.decode("latin-1") for name in headers)
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")
+
+
 def _whole(value: bytes | None) -> int | None:
     return int(value) if value is not None and value.isdigit() else None
 
@@ -110,6 +130,8 @@ def _key_mark(headers: Mapping[bytes, bytes]) -> str | None:
 
 
 def key_in(headers: Mapping[bytes, bytes]) -> str | None:
-    """The API key, or bearer token, of a request with these (lower-case) headers."""
+    """The API key, or bearer token, of a request with these (lower-case) headers; of a signed one the id of its key."""
     key = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
+    if key.startswith(_SIGNED):
+        key = key.removeprefix(_SIGNED).partition(b"/")[0]
     return key.decode("latin-1") or None

@@ -17,6 +17,7 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from console.sim.clouds import base_url_of
 from console.sim.faults import Fault, fault_to_json
 
 if TYPE_CHECKING:
@@ -74,6 +75,10 @@ class SimulatedAPI:
         """The base URL for a client, without a slash at its end. Empty before the start."""
         return self._url
 
+    def at(self, provider: str) -> str:
+        """What the SDK's client for a provider takes as its `base_url`."""
+        return base_url_of(self._url, provider)
+
     @property
     def pid(self) -> int:
         """The server's process id. Raises SimulatedAPIError when it does not run."""
@@ -121,6 +126,10 @@ class SimulatedAPI:
         """The faults as they stand, as JSON, with what is left of their `times`."""
         faults: list[dict[str, Any]] = self._call("GET", "/sim/faults")
         return faults
+
+    def set_status_page(self, page: object) -> None:
+        """What the status page answers (Statuspage version 2) at `/api/v2/summary.json`; at first that all is well."""
+        self._call("PUT", "/sim/status-page", page)
 
     def requests(self, after: int = 0) -> list[dict[str, Any]]:
         """The log from index `after` on, requests that are under way (`finished` is false) included."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
-from console.sim import wire
+from console.sim import clouds, wire
 from console.sim.answers import answer, input_tokens
 from console.sim.batches import Batches
 from console.sim.connection import ClientGoneError, Connection, Request
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from console.sim.journal import Entry, Journal
     from console.sim.pace import Pace
 
+_STATUS_PAGE = "/api/v2/summary.json"
+_ALL_WELL = {"status": {"indicator": "none", "description": "All Systems Operational"}, "components": [], "incidents": []}
 _MESSAGES = "/v1/messages"
 _COUNT = "/v1/messages/count_tokens"
 _BATCHES = "/v1/messages/batches"
@@ -70,6 +72,8 @@ class Reply:
     headers: Sequence[Header] = ()
     takes_s: float = 0.0
     content_type: str = "application/json"
+    usage: wire.Usage | None = None
+    """Of a message: what the account is charged for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,7 @@ class StreamReply:
     headers: Sequence[Header]
     first_token_s: float
     spec: ModelSpec
+    usage: wire.Usage
 
 
 class Service:
@@ -94,6 +99,7 @@ class Service:
         self._faults_set_at = time.monotonic()
         self._fault_draws = random.Random(seed)  # noqa: S311 - repeatable draws
         self._pace_draws = random.Random(seed + 1)  # noqa: S311 - repeatable draws
+        self._status_page: object = _ALL_WELL
         self._rates = RateWindows()
         self._cache = PromptCache()
         self._batches = Batches(pace.seconds)
@@ -101,11 +107,11 @@ class Service:
     async def serve(self, link: Connection) -> None:
         """Answer the requests of one connection until it ends. Never raises for anything that a caller does."""
         while (request := await link.next_request()) is not None:
-            if request.path.startswith("/sim/"):
+            if request.path.startswith("/sim/") or request.path == _STATUS_PAGE:
                 if not await self._serve_control(link, request):
                     return
                 continue
-            entry = self._journal.arrive(method=request.method, path=request.path, headers=request.headers)
+            entry = self._journal.arrive(method=request.method, path=request.path, headers=request.headers, query=request.query)
             try:
                 goes_on = await self._serve_api(link, request, entry)
             except ClientGoneError:
@@ -134,6 +140,8 @@ class Service:
             ("DELETE", "/sim/faults"): lambda: self._set_faults(()),
             ("GET", "/sim/requests"): lambda: self._log_since(_whole(request, "after", 0)),
             ("DELETE", "/sim/requests"): self._clear_log,
+            ("GET", _STATUS_PAGE): lambda: self._status_page,
+            ("PUT", "/sim/status-page"): lambda: self._set_status_page(_json(body)),
         }
         act = acts.get((request.method, request.path))
         if act is None:
@@ -142,6 +150,11 @@ class Service:
             return 200, act()
         except FaultError as error:
             return 400, {"error": str(error)}
+
+    def _set_status_page(self, page: object) -> object:
+        """What the provider says of itself, whatever is true: a page lags."""
+        self._status_page = page
+        return page
 
     def _set_faults(self, faults: tuple[Fault, ...]) -> object:
         self._faults, self._faults_set_at = faults, time.monotonic()
@@ -160,9 +173,9 @@ class Service:
     async def _serve_api(self, link: Connection, request: Request, entry: Entry) -> bool:
         """One request to the API; the result says whether the connection can go on."""
         raw = await link.read_body(LARGEST_BODY)
-        body, problem = _decoded(request, raw)
-        _note(entry, body)
-        fault = self._draw_fault(entry["model"])
+        asked, problem = _opened(request, raw, entry)
+        _note(entry, asked)
+        fault = self._draw_fault(entry["model"], entry["wire"])
         if fault is not _NO_FAULT:
             entry["fault"] = fault.label
         request_id = entry["request_id"] = f"req_01{uuid.uuid4().hex[:22]}"
@@ -172,15 +185,16 @@ class Service:
             return False
         if fault.no_response or (fault.pings_only and not entry["stream"]):
             await link.hang()
-        reply = self._reply(request, body, problem, fault, request_id)
+        reply = self._reply(request, asked, problem, fault, entry)
         await link.pause(fault.latency_s or 0)
         sender = _Sender(link, self._pace, fault, entry)
-        return await sender.send(reply, _standard_headers(request_id))
+        return await sender.send(reply, _standard_headers(request_id, entry["wire"]))
 
-    def _draw_fault(self, model: str | None) -> Fault:
+    def _draw_fault(self, model: str | None, at: str) -> Fault:
         if not self._faults:
             return _NO_FAULT
-        index = choose(self._faults, model, self._fault_draws.random(), time.monotonic() - self._faults_set_at)
+        elapsed_s = time.monotonic() - self._faults_set_at
+        index = choose(self._faults, model, self._fault_draws.random(), elapsed_s, at)
         if index is None:
             return _NO_FAULT
         fault = self._faults[index]
@@ -188,19 +202,27 @@ class Service:
         return fault
 
     def _reply(
-        self, request: Request, body: Mapping[str, Any], problem: RefusedError | None, fault: Fault, request_id: str
+        self, request: Request, asked: clouds.Asked, problem: RefusedError | None, fault: Fault, entry: Entry
     ) -> Reply | StreamReply:
-        spec = MODELS.get(str(body.get("model")))
+        at = entry["wire"]
+        spec = MODELS.get(str(asked.body.get("model")))
         try:
             if fault.status is not None:
-                return self._failed(fault, fault.status, spec, request_id)
-            self._check_key(key_in(dict(request.headers)))
+                return self._failed(fault, fault.status, spec, entry)
+            if at == clouds.TOKEN:
+                return self._other({"access_token": "sim-google-token", "expires_in": 3600, "token_type": "Bearer"})
+            if at == clouds.ANTHROPIC:
+                self._check_key(key_in(dict(request.headers)))
+            clouds.check_auth(at, entry["auth"])
             if problem is not None:
                 raise problem
-            return self._route(request, body, fault, request_id)
+            return self._route(request, asked.path.rstrip("/"), asked.body, fault)
         except RefusedError as refused:
-            error = wire.error_body(refused.type, refused.message, request_id)
-            return Reply(refused.status, _encode(error), self._rate_headers(spec, None), self._pace.seconds(_OTHER_S))
+            error, headers = clouds.error_of(
+                at, refused.status, wire.error_body(refused.type, refused.message, entry["request_id"])
+            )
+            headers += self._rate_headers(spec, None)
+            return Reply(refused.status, _encode(error), headers, self._pace.seconds(_OTHER_S))
 
     def _check_key(self, key: str | None) -> None:
         """Any key will do as long as none was named."""
@@ -209,16 +231,17 @@ class Service:
         if self._keys and key not in self._keys:
             raise RefusedError(401, "authentication_error", _SAID["authentication_error"])
 
-    def _failed(self, fault: Fault, status: int, spec: ModelSpec | None, request_id: str) -> Reply:
+    def _failed(self, fault: Fault, status: int, spec: ModelSpec | None, entry: Entry) -> Reply:
         kind = fault.error_type or TYPE_OF_STATUS.get(status, "api_error")
-        error = wire.error_body(kind, _SAID.get(kind, kind), request_id, fault.error_code)
-        headers = self._rate_headers(spec, None)
+        said = wire.error_body(kind, _SAID.get(kind, kind), entry["request_id"], fault.error_code)
+        error, headers = clouds.error_of(entry["wire"], status, said)
+        headers += self._rate_headers(spec, None)
         if fault.retry_after is not None:
             headers.append(("retry-after", fault.retry_after))
         return Reply(status, _encode(error), headers, self._pace.seconds(_OTHER_S))
 
-    def _route(self, request: Request, body: Mapping[str, Any], fault: Fault, request_id: str) -> Reply | StreamReply:
-        method, path = request.method, request.path.rstrip("/")
+    def _route(self, request: Request, path: str, body: Mapping[str, Any], fault: Fault) -> Reply | StreamReply:
+        method = request.method
         if (method, path) == ("POST", _MESSAGES):
             return self._messages(read_messages(body), fault)
         if (method, path) == ("POST", _COUNT):
@@ -240,9 +263,9 @@ class Service:
         if asked.stream:
             events = wire.events(message_id, asked.spec.id, made, usage)
             wait = self._pace.first_token_s(asked.spec, draw) + (fault.first_token_s or 0)
-            return StreamReply(events, headers, wait, asked.spec)
+            return StreamReply(events, headers, wait, asked.spec, usage)
         takes = self._pace.plain_s(asked.spec, usage.output_tokens, draw) + (fault.first_token_s or 0)
-        return Reply(200, _encode(wire.message(message_id, asked.spec.id, made, usage)), headers, takes)
+        return Reply(200, _encode(wire.message(message_id, asked.spec.id, made, usage)), headers, takes, usage=usage)
 
     def _answer(self, asked: MessagesRequest, *, quality: float = 1.0) -> tuple[Any, wire.Usage]:
         made = answer(asked.ask, seed=self._seed, quality=quality)
@@ -310,11 +333,23 @@ def _json(body: bytes) -> object:
         raise FaultError(f"faults: not valid JSON: {error}") from None
 
 
-def _note(entry: Entry, body: Mapping[str, Any]) -> None:
-    model = body.get("model")
-    entry["model"] = model if isinstance(model, str) else None
-    entry["stream"] = body.get("stream") is True
+def _opened(request: Request, raw: bytes | None, entry: Entry) -> tuple[clouds.Asked, RefusedError | None]:
+    """What is asked for behind a provider's wrapping, and what is wrong with it."""
+    at = entry["wire"]
+    if at == clouds.TOKEN:
+        return clouds.Asked(request.path, {}, None), None
+    body, problem = _decoded(request, raw)
     entry["parameters"] = sorted(body)
+    try:
+        return clouds.opened(at, request.path, dict(request.headers), body), problem
+    except RefusedError as refused:
+        return clouds.Asked(request.path, body, None), problem or refused
+
+
+def _note(entry: Entry, asked: clouds.Asked) -> None:
+    body = asked.body
+    entry["model"] = asked.model
+    entry["stream"] = body.get("stream") is True
     entry["system"] = _system_text(body.get("system"))[:_SYSTEM_LOGGED]
 
 
@@ -357,9 +392,9 @@ def _encode(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-def _standard_headers(request_id: str) -> list[Header]:
+def _standard_headers(request_id: str, at: str) -> list[Header]:
     return [
-        ("request-id", request_id),
+        (clouds.request_id_header(at), request_id),
         ("anthropic-organization-id", "0e1f2a3b-4c5d-4e6f-8a9b-0c1d2e3f4a5b"),
         ("anthropic-workspace-id", "wrkspc_01SimulatedWorkspace0001"),
     ]
@@ -382,6 +417,7 @@ class _Sender:
     async def _send_plain(self, reply: Reply, headers: list[Header]) -> bool:
         await self._link.pause(reply.takes_s)
         self._entry["status"] = reply.status
+        self._entry["billed"] = None if reply.usage is None else reply.usage.billed()
         headers = [("content-type", reply.content_type), *headers, *reply.headers]
         is_whole = self._fault.cut_at is None and self._fault.stall_at is None
         if is_whole and self._fault.malformed_at is None and self._fault.trickle_bytes_per_s is None:
@@ -402,9 +438,10 @@ class _Sender:
 
     async def _send_stream(self, reply: StreamReply, headers: list[Header]) -> bool:
         self._entry["status"] = 200
-        kind = ("content-type", "text/event-stream; charset=utf-8")
+        kind = ("content-type", clouds.content_type_of(self._entry["wire"]))
         await self._link.start(200, [kind, ("cache-control", "no-cache"), *headers, *reply.headers], length=None)
         debt, unsent = 0.0, b""
+        made, tokens = 0, sum(event.tokens for event in reply.events)
         for index, event in enumerate(reply.events):
             debt += reply.first_token_s if event.is_first_content else self._pace.tokens_s(reply.spec, event.tokens)
             if debt > _SHORTEST_SLEEP_S:
@@ -412,6 +449,8 @@ class _Sender:
                 await self._link.pause(debt)
                 debt, unsent = 0.0, b""
             unsent += self._encoded(index, event)
+            made += event.tokens
+            self._entry["billed"] = reply.usage.billed(made / max(1, tokens))
             if index == self._fault.stalls_at:
                 await self._send_body(unsent)
                 unsent = b""
@@ -427,8 +466,9 @@ class _Sender:
         if index == self._fault.error_at:
             kind = self._fault.error_type or "overloaded_error"
             text = _SAID.get(kind, kind)
-            return wire.error_event(kind, text, self._entry["request_id"], self._fault.error_code).encode()
-        return event.encode_broken() if index == self._fault.malformed_at else event.encode()
+            event = wire.error_event(kind, text, self._entry["request_id"], self._fault.error_code)
+            return clouds.encoded(self._entry["wire"], event)
+        return clouds.encoded(self._entry["wire"], event, is_broken=index == self._fault.malformed_at)
 
     def _stops_at(self, index: int) -> bool:
         return index in {self._fault.cut_at, self._fault.clean_end_at, self._fault.error_at}
@@ -445,7 +485,7 @@ class _Sender:
         left_s = math.inf if self._fault.stall_s is None else self._fault.stall_s
         while left_s > 0 and self._fault.pings_only:
             await self._link.pause(min(left_s, _PING_EVERY_S))
-            await self._send_body(wire.PING.encode())
+            await self._send_body(clouds.encoded(self._entry["wire"], wire.PING))
             left_s -= _PING_EVERY_S
         if math.isinf(left_s):
             await self._link.hang()

@@ -27,6 +27,16 @@ class Usage:
     cache_created_5m: int = 0
     cache_created_1h: int = 0
 
+    def billed(self, share: float = 1.0) -> dict[str, int]:
+        """What the account is charged for when so large a share (0..1) of the answer was generated: the whole prompt, and at
+        least the one token that `message_start` tells of."""
+        return {
+            "input_tokens": self.input_tokens,
+            "cache_creation_input_tokens": self.cache_created_5m + self.cache_created_1h,
+            "cache_read_input_tokens": self.cache_read,
+            "output_tokens": max(1, round(self.output_tokens * share)),
+        }
+
     def to_json(self, *, output_tokens: int | None = None) -> dict[str, Any]:
         """The `usage` object; `output_tokens` replaces the count, as at the start of a stream."""
         return {

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from console.core.prices import Prices
 
 MAX_BYTES = 1_000_000
+STATUS_PAGE = "https://status.claude.com"
+"""What `core.configuration` says as well, which is not loaded when there is no file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Settings:
     """The directory of prompt files: <name>/v<N>.md."""
     expects_data: bool = False
     """The data directory was named by the caller, and not by the configuration as well: it should be there already."""
+    status_page: str | None = None
+    """The provider's status page, which the console asks; None: nobody is asked."""
 
 
 def find_configuration(
@@ -72,7 +76,17 @@ def load_settings(config: str | Path | None = None, data: str | Path | None = No
     if file is None:
         places, prompts = locations(data_directory(data, None)), Path("prompts").absolute()
         return Settings(
-            None, "development", None, {}, 2 * 86400, 400 * 86400, None, places, Routing(), prompts, data is not None
+            file=None,
+            environment="development",
+            service=None,
+            degraded={},
+            calls_kept_s=2 * 86400,
+            rollups_kept_s=400 * 86400,
+            prices_file=None,
+            locations=places,
+            prompts=prompts,
+            expects_data=data is not None,
+            status_page=STATUS_PAGE,
         )
     from console.core.configuration import parse_configuration  # noqa: PLC0415 -- 100 ms that no file does not need
 
@@ -92,6 +106,7 @@ def load_settings(config: str | Path | None = None, data: str | Path | None = No
         routing=parsed.routing(),
         prompts=_beside(file, parsed.prompts or "prompts"),
         expects_data=data is not None and (configured is None or directory.resolve() != configured.resolve()),
+        status_page=None if parsed.status_page == "off" else parsed.status_page,
     )
 
 

@@ -37,6 +37,16 @@ class Locations:
         """The last applied control snapshot, written by the application's processes."""
         return self.data / "control.kept.json"
 
+    @property
+    def breakers(self) -> Path:
+        """What the processes of a host tell each other about targets that are out."""
+        return self.data / "breakers"
+
+    @property
+    def pins(self) -> Path:
+        """Which prompt versions conversations began with, written by the application's processes."""
+        return self.data / "pins"
+
 
 def data_directory(explicit: str | Path | None, configured: Path | None, environment: Mapping[str, str] | None = None) -> Path:
     """The data directory: what the caller names, else $CONSOLE_DATA, else the configuration's, else the user's state."""

@@ -23,10 +23,18 @@ DONE_WORDS = {
     "force_open": "forced open",
     "force_closed": "forced closed",
     "force_auto": "its breakers decide",
+    "probe": "the next call is a probe",
     "use": "made current",
     "rollback": "rolled back",
 }
+LASTING_NOTHING: Final = frozenset({"undo", "probe"})
+"""Acts that cannot be undone: the one is an undo, the other leaves nothing."""
 DIFF_LINES: Final = 400
+
+
+def can_undo(applied: Applied) -> bool:
+    """Whether an act has left something that can be taken back."""
+    return applied.act not in LASTING_NOTHING and not applied.is_already_so
 
 
 class Acting:

@@ -55,9 +55,9 @@ def state_of(feature: FeatureView) -> State:
 
 def is_elsewhere(feature: FeatureView) -> bool:
     """Whether its calls are not served by the first target of the chain in force: however well that goes, somebody should know.
-    Degraded answers count from half of all: after a restore those of the kill are still in the window."""
+    Degraded and stale answers count from half of all: after a restore those of the kill are still in the window."""
     total = sum(calls for _, calls in feature.served_by)
-    degraded = sum(calls for name, calls in feature.served_by if name == "degraded")
+    degraded = sum(calls for name, calls in feature.served_by if name in ("degraded", "stale"))
     return feature.fallback is not None or degraded * 2 >= total > 0
 
 

@@ -46,6 +46,22 @@ def money(usd: float | None) -> str:
     return f"${usd:,.2f}" if usd < 10 else f"${usd:,.0f}"
 
 
+def spent(usd: float | None, budget_usd: float | None) -> str:
+    """Of a day: "$41/80", "$1.2k/2k"; without a budget, or before anything is spent, as `money`."""
+    if usd is None or budget_usd is None:
+        return money(usd)
+    return f"${_short(usd)}/{_short(budget_usd)}"
+
+
+def _short(usd: float) -> str:
+    """In four cells: "0", "0.42", "4.2", "41", "999", "1.2k", "120k"."""
+    size, unit = (1, "") if usd < 999.5 else (1_000, "k")
+    shown = usd / size
+    digits = 0 if shown >= 9.95 else 1 if unit or shown >= 0.995 else 2
+    text = f"{shown:.{digits}f}"
+    return (text.rstrip("0").rstrip(".") if "." in text else text) + unit
+
+
 def share(value: float | None) -> str:
     """Part of all traffic."""
     return NONE if value is None else f"{value * 100:.1f} % of traffic"
@@ -85,6 +101,28 @@ def clock(at_us: int | None) -> str:
         return datetime.fromtimestamp(at_us / _US, UTC).strftime("%H:%MZ")
     except (OverflowError, ValueError, OSError):
         return NONE
+
+
+def moment(at_us: int | None, now_us: int) -> str:
+    """UTC with seconds while it is of the last day, else how many days ago."""
+    if at_us is None:
+        return NONE
+    if now_us - at_us >= 20 * 3600 * _US:
+        return f"{ago(at_us, now_us)} ago"
+    try:
+        return datetime.fromtimestamp(at_us / _US, UTC).strftime("%H:%M:%SZ")
+    except (OverflowError, ValueError, OSError):
+        return NONE
+
+
+def headroom(value: float | None) -> str:
+    """What is left of a rate limit."""
+    return NONE if value is None else f"{value * 100:.0f} %"
+
+
+def price(usd: tuple[float, float] | None) -> str:
+    """US dollars per million tokens, in and out: "$2, $10"."""
+    return NONE if usd is None else f"${usd[0]:g}, ${usd[1]:g}"
 
 
 def plural(number: int, one: str, many: str | None = None) -> str:

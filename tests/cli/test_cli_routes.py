@@ -43,6 +43,7 @@ def tell(home: Path, state: dict[str, Any]) -> None:
     from console.store.sqlite.telemetry import Heartbeat, TelemetryWriter
 
     now = time.time_ns() // 1000
+    (home / "data").mkdir(exist_ok=True)
     writer = TelemetryWriter(home / "data" / "telemetry.db")
     beat = Heartbeat("p", 7, "elsewhere", "web", now, now, None, 0, "none", 0, 0, None, state)
     writer.write([], Rollups(), beat, "p")
@@ -292,3 +293,82 @@ def test_show_and_check_go_by_what_is_served_when_the_file_was_edited_or_lost(ho
 def test_a_feature_that_nobody_knows_is_not_switched(home: Path) -> None:
     assert "did you mean summarize" in run(home, "switch", "sumarize", "haiku", check=1).stderr
     assert not (home / "data" / "control.db").exists()
+
+
+def fail(home: Path, number: int, **given: Any) -> None:
+    """Failed attempts of summarize at sonnet, just now."""
+    from console.core.calls import AttemptEnd, Facts, fold
+    from console.core.rollups import add_up
+    from console.store.sqlite.telemetry import TelemetryWriter
+
+    at = time.time_ns() // 1000 - 1_000_000
+    end = AttemptEnd(Facts("summarize", "acme", models=("claude-sonnet-5-5",)), at, 412_000, "failed", "none", "sonnet",
+                     **{"status": 529, "error": "overloaded_error", "request_id": "req_011CSHoEeqs5C35K2UUqRlpQ", **given})  # fmt: skip
+    batch = [fold((), end) for _ in range(number)]
+    writer = TelemetryWriter(home / "data" / "telemetry.db")
+    writer.write(batch, add_up(batch, {"acme"}), None, "p")
+    writer.close()
+
+
+def test_status_begins_with_the_verdict_and_its_evidence(home: Path) -> None:
+    (home / "console.yaml").write_text(CONFIGURATION + "status_page: off\n")
+    (home / "data").mkdir()
+    assert "verdict: cannot be told: nothing has been recorded yet" in run(home, "status").stdout
+    tell(home, {"headroom": {"sonnet": {"requests": [100, 9, None], "at": time.time_ns() // 1000}}})
+    fail(home, 9)
+    said = run(home, "status").stdout
+    assert "verdict: the provider: sonnet: 529 x9 of 9 in the last minute; status page not asked" in said
+    assert "  acme sends 100% of the calls" in said
+    found = run_json(home, "status")
+    assert found["verdict"]["side"] == "provider"
+    assert "sonnet has 9% of its rate limit left" in found["verdict"]["evidence"]
+    assert (found["status_page"], found["exceeded"]) == (None, [])
+    (summarize,) = [one for one in found["features"] if one["feature"] == "summarize"]
+    assert summarize["attempts_per_call"] == 1.0
+    assert len(summarize["failures"]) == 9
+    assert summarize["failures"][0]["request_id"] == "req_011CSHoEeqs5C35K2UUqRlpQ"
+    (sonnet,) = [one for one in found["targets"] if one["target"] == "sonnet"]
+    assert (sonnet["headroom"], sonnet["headroom_of"], sonnet["usd_per_million_tokens"]) == (
+        0.09,
+        "requests",
+        {"input": 2.0, "output": 10.0},
+    )
+
+
+def test_a_status_page_that_is_not_reachable_is_said_and_not_waited_for(home: Path) -> None:
+    (home / "console.yaml").write_text(CONFIGURATION + "status_page: http://127.0.0.1:9/\n")
+    tell(home, {})
+    fail(home, 9)
+    assert "status page not reachable" in run(home, "status").stdout
+    assert run_json(home, "status")["status_page"]["state"] == "unreachable"
+
+
+@pytest.mark.parametrize(
+    "page", ["http://status.example.com", "ftp://x", "javascript:alert(1)", "https://user:pw@host/", "https://h/?q=1"]
+)
+def test_a_status_page_is_https_or_off(home: Path, page: str) -> None:
+    (home / "console.yaml").write_text(CONFIGURATION + f"status_page: {json.dumps(page)}\n")
+    refused = run(home, "status", check=1)
+    assert "console.yaml" in refused.stderr and "status_page" in refused.stderr
+
+
+def test_a_target_is_probed_and_shown_from_the_command_line(home: Path) -> None:
+    at = time.time_ns() // 1000
+    tell(home, {"breakers": {"sonnet": {"state": "open", "reason": "529 x3", "since": at, "probe_at": at + 60_000_000}}})
+    fail(home, 2, error=HOSTILE)
+    done = run(home, "target", "probe", "sonnet", "--reason", "again?").stdout
+    assert "Probe sonnet now: sonnet open in 1 of 1, next probe in" in done
+    assert "now: sonnet open in 1 of 1" in done
+    assert "nothing to take back" in done and "console undo" not in done
+    assert run_json(home, "target", "probe", "sonnet")["state"] == "sonnet open in 1 of 1"
+    assert run(home, "target", "probe", "sonet", check=1).stderr
+    assert "last trial" not in run(home, "target", "show", "haiku").stdout
+    tell(home, {"exercise": {"haiku": {"at": at - 3 * 3_600_000_000, "error": f"permission_error {HOSTILE}"}}})
+    said = run(home, "target", "show", "haiku").stdout
+    assert "haiku: last trial failed 3 h ago: permission_error" in said and "\x1b" not in said
+    trial = run_json(home, "target", "show", "haiku")["trial_failed"]
+    assert (trial["at"][-6:], trial["error"]) == ("+00:00", f"permission_error {HOSTILE}")
+    shown = run(home, "target", "show", "sonnet").stdout
+    assert "req_011CSHoEeqs5C35K2UUqRlpQ" in shown and "\x1b" not in shown
+    assert len(run_json(home, "target", "show", "sonnet")["failures"]) == 2
+    assert "no target sonet" in run(home, "target", "show", "sonet", check=1).stderr

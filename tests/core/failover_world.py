@@ -48,6 +48,10 @@ LEASE_US: Final = 30 * US
 LIMITS: Final = LimitsPolicy(answer=60.0, first_token=20.0, silence=15.0)
 
 
+OURS: Final = ("_spend_limit_reached", "billing_", "organization_", "cmek_key_")
+"""What stands in the errors of outages of our own making."""
+
+
 class Violation(Exception):
     """An invariant does not hold; its text begins with the invariant's id."""
 
@@ -98,6 +102,11 @@ class Tag:
     is_last_resort: bool
 
 
+def least(dwell_us: int) -> int:
+    """The shortest that a dwell may be."""
+    return round(dwell_us * (1 - JITTER)) - 1
+
+
 @dataclass(slots=True)
 class Track:
     """The judge's book about one target."""
@@ -112,6 +121,10 @@ class Track:
     """The same before a probe has succeeded: what a target has asked for itself may still be kept to."""
     dwell_us: int = 0
     closed_at: int | None = None
+    good_at: int | None = None
+    """When it was last seen to answer well."""
+    is_suspected: bool = False
+    """Half open on another process's word."""
     probes: list[Tag] = field(default_factory=list)
     """Out, and not settled."""
     results: list[tuple[int, Result]] = field(default_factory=list)
@@ -244,6 +257,24 @@ class World:
                 if switch is not None:
                     call.stopped.append((target, switch))
                     self._go_on(call, Stopped(switch))
+
+    def suspect(self, name: str, ago_s: float) -> None:
+        """Another process says that it has opened its breaker of the target some time ago."""
+        self.seen(name)
+        track, breaker, opened_us = self.track(name), self.breaker(name), self.now_us - round(ago_s * US)
+        was, before = "closed" if breaker is None else breaker.state, _whole(breaker)
+        has_changed = self.gate.suspect(name, opened_us, "said so")
+        if was != "closed":
+            hold(
+                not has_changed and _whole(self.breaker(name)) == before, "I3", f"another's word changes {name}, which is {was}"
+            )
+        elif track.good_at is not None and track.good_at >= opened_us:
+            hold(not has_changed, "I7", f"{name} has answered since, and is suspected")
+        else:
+            hold(has_changed, "I6", f"{name} is said to be out, and sent to")
+        self.seen(name)
+        if has_changed:
+            track.is_suspected, track.promised_us, track.earlier_us = True, self.now_us, 0
 
     def engage(self, scope: Scope) -> None:
         self.kills[scope] = Switch(scope)
@@ -405,7 +436,7 @@ class World:
             is_back = track.is_ramping and self.now_us - track.ramp_from >= round(self.policy.ramp * US)
             hold(is_back, "I7", f"{name} closes before its way back is over")
             track.closed_at, track.promised_us, track.earlier_us = self.now_us, 0, 0
-        track.state, track.is_ramping = breaker.state, False
+        track.state, track.is_ramping, track.is_suspected = breaker.state, False, False
         track.epoch += 1
         track.results.clear()
 
@@ -550,6 +581,7 @@ class Watched:
 
     def _judge_success(self, track: Track, was: str, now: str, result: Result) -> None:
         world = self._world
+        track.good_at = world.now_us
         if was == "closed":
             track.results.append((world.now_us, result))
             if now == "open":
@@ -573,11 +605,13 @@ class Watched:
                 self._opened(track, cooldown_us)
             return
         hold(now == "open", "I7", "a failure on the way back is overlooked")
-        if tag.is_last_resort and not was_ramping:
+        if track.is_suspected:
+            self._opened(track, cooldown_us)
+        elif tag.is_last_resort and not was_ramping:
             track.promised_us = max(track.promised_us, world.now_us + cooldown_us)
         else:
             track.dwell_us = min(2 * track.dwell_us, round(world.policy.max_dwell * US))
-            track.promised_us = max(track.promised_us, world.now_us + max(track.dwell_us, cooldown_us))
+            track.promised_us = max(track.promised_us, world.now_us + max(least(track.dwell_us), cooldown_us))
 
     def _opened(self, track: Track, cooldown_us: int) -> None:
         """From closed: an outage that soon follows another one starts with a longer dwell."""
@@ -585,8 +619,8 @@ class Watched:
         calm_us = max(60 * US, 2 * track.dwell_us)
         is_new = track.closed_at is None or world.now_us - track.closed_at > calm_us
         doubled = min(2 * track.dwell_us, round(world.policy.max_dwell * US))
-        track.dwell_us = round(world.policy.dwell * US) if is_new else doubled
-        track.promised_us = world.now_us + max(track.dwell_us, cooldown_us)
+        track.dwell_us = round(world.policy.dwell * US) if is_new or not track.dwell_us else doubled
+        track.promised_us = world.now_us + max(least(track.dwell_us), cooldown_us)
 
     def _judge_volume(self, track: Track, *, is_asked: bool) -> None:
         """What opens a breaker: a target's own word, failures in a row, or a share of enough calls."""
@@ -624,7 +658,8 @@ def _is_good(reply: Reply) -> bool:
 
 
 def _is_misfit(reply: Reply) -> bool:
-    return isinstance(reply, Answered) and reply.status in (400, 422) and reply.is_changed
+    is_ours = isinstance(reply, Answered) and any(word in (reply.error or "") for word in OURS)
+    return isinstance(reply, Answered) and reply.status in (400, 422) and reply.is_changed and not is_ours
 
 
 def _sent(call: Call) -> list[Attempt]:

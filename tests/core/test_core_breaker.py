@@ -130,7 +130,7 @@ def test_neutral_results_do_not_dilute_a_failure_rate() -> None:
 def test_i2_a_cooldown_opens_it_at_once_and_for_as_long_as_was_asked() -> None:
     breaker = Breaker(POLICY)
     assert report(breaker, "failure", 0, cooldown_s=3600)
-    assert (breaker.until, breaker.reason) == (at(3600), "529, asked to wait 3600 s")
+    assert (breaker.until, breaker.reason) == (at(3600), "529 (left alone for 3600 s)")
     short = Breaker(POLICY)
     report(short, "failure", 0, cooldown_s=3)
     assert short.until == at(10), "never shorter than the dwell"
@@ -157,12 +157,12 @@ def test_i3_a_failed_probe_doubles_the_dwell_up_to_a_quarter_of_an_hour() -> Non
 
 
 @given(draw=st.floats(0, 1))
-def test_jitter_only_lengthens_and_by_a_tenth_at_most(draw: float) -> None:
+def test_jitter_only_shortens_and_by_a_tenth_at_most(draw: float) -> None:
     breaker = opened(draw=draw)
-    assert at(10) <= breaker.until <= at(11)
+    assert at(9) <= breaker.until <= at(10)
     now = (breaker.until - T0) / US
     breaker.settle(probe(breaker, now), "failure", at(now), draw, reason="529")
-    assert at(now + 20) <= breaker.until <= at(now + 22)
+    assert at(now + 18) <= breaker.until <= at(now + 20)
 
 
 def test_i3_a_failed_probe_keeps_to_the_longer_of_dwell_and_cooldown() -> None:
@@ -425,7 +425,7 @@ def test_b5_five_seconds_good_five_bad_for_ten_minutes(rate: int, seed: int) -> 
     assert len(openings) <= 7, "10, 20, 40, 80, 160, 320 s: no more fit into ten minutes"
     assert len(sick.changes) <= 3 * 7
     gaps = [later - earlier for earlier, later in itertools.pairwise(openings)]
-    assert all(gap >= 10 * 2**number for number, gap in enumerate(gaps)), "ever less often"
+    assert all(gap >= 9 * 2**number for number, gap in enumerate(gaps)), "ever less often"
     assert len(sick.failed) <= 3 + 7
 
 
@@ -440,12 +440,12 @@ def test_b5_fifteen_seconds_good_five_bad_is_flapping_too(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(10))
-@pytest.mark.parametrize("every_s", [0.1, 1.0, 3.0])
+@pytest.mark.parametrize("every_s", [0.1, 1.0, 3.0, 4.0])
 def test_b15_down_for_a_minute_and_then_healthy(every_s: float, seed: int) -> None:
     sick = Sick(lambda now: now >= 60, seed=seed)
     breaker = sick.run(150, every_s)
     assert len(sick.failed) <= 6, "three to open, one probe per dwell"
-    assert sick.good[0] <= 90 + every_s, "back within 30 s"
+    assert sick.good[0] <= 90, "back within 30 s"
     assert breaker.state == "closed"
 
 
@@ -497,3 +497,154 @@ def test_i1_retries_that_did_not_help_stay_within_a_fifth_of_the_calls_and_ten(s
             helped += 1
         assert taken - helped <= 0.2 * calls + 10 + 1e-9
         assert 0 <= budget.tokens <= budget.CAPACITY
+
+
+# -- another process's word --------------------------------------------------------------------------------------------
+
+
+def test_a_suspected_target_gets_one_probe_and_nothing_else_until_it_has_answered() -> None:
+    breaker = Breaker(POLICY)
+    assert breaker.suspect(at(0), at(0.2), "529 x3 in a row (said by pid 7)")
+    assert (breaker.state, breaker.since, breaker.is_out()) == ("half_open", at(0.2), False)
+    permit = probe(breaker, 0.3)
+    assert [breaker.admit(at(0.3 + n), 0.0) for n in range(5)] == [None] * 5
+    breaker.settle(permit, "success", at(6))
+    assert breaker.is_ramping()
+    assert breaker.admit(at(6.1), 0.1) is not None
+    assert breaker.admit(at(16.1), 0.9) is not None
+    assert (breaker.state, breaker.is_suspected) == ("closed", False)
+
+
+def test_a_suspected_target_that_fails_its_probe_is_out_for_a_first_dwell() -> None:
+    breaker = Breaker(POLICY)
+    breaker.suspect(at(0), at(0), "529")
+    breaker.settle(probe(breaker, 1), "failure", at(1), reason="529")
+    assert (breaker.state, breaker.until, breaker.is_out()) == ("open", at(11), True)
+    breaker.settle(probe(breaker, 11), "failure", at(11), reason="529")
+    assert breaker.until == at(31)
+
+
+def test_i7_suspected_soon_after_an_outage_of_its_own_it_is_out_for_longer() -> None:
+    breaker = opened()
+    breaker.settle(probe(breaker, 10), "success", at(10))
+    assert breaker.admit(at(21), 0.0) is not None and breaker.state == "closed"
+    assert breaker.suspect(at(22), at(22), "529")
+    breaker.settle(probe(breaker, 23), "failure", at(23), reason="529")
+    assert breaker.until == at(43)
+
+
+def test_i7_who_was_only_suspected_is_left_alone_for_a_first_dwell_when_it_fails_itself() -> None:
+    breaker = Breaker(POLICY)
+    breaker.suspect(at(0), at(0), "529")
+    breaker.settle(probe(breaker, 1), "success", at(1))
+    assert breaker.admit(at(12), 0.0) is not None and breaker.state == "closed"
+    for _ in range(POLICY.consecutive):
+        report(breaker, "failure", 13)
+    assert (breaker.state, breaker.until) == ("open", at(23))
+
+
+def test_a_suspicion_ends_with_the_word_that_it_came_from() -> None:
+    breaker = Breaker(POLICY)
+    breaker.suspect(at(0), at(0), "529")
+    assert not breaker.is_calm(at(5))
+    assert breaker.trust(at(5))
+    assert (breaker.state, breaker.reason, breaker.is_calm(at(5))) == ("closed", None, True)
+    assert not breaker.trust(at(6))
+
+
+def test_i4_a_suspicion_does_not_end_in_the_middle_of_its_probe_or_of_the_way_back() -> None:
+    breaker = Breaker(POLICY)
+    breaker.suspect(at(0), at(0), "529")
+    permit = probe(breaker, 1)
+    assert not breaker.trust(at(2))
+    breaker.settle(permit, "success", at(3))
+    assert not breaker.trust(at(4)) and breaker.is_ramping()
+    assert breaker.trust(at(13)) and breaker.state == "closed"
+    breaker.suspect(at(20), at(20), "529")
+    probe(breaker, 21)
+    assert breaker.trust(at(52))
+
+
+def test_i3_no_word_of_others_ends_an_outage_that_was_seen_here() -> None:
+    breaker = opened()
+    assert not breaker.trust(at(5)) and breaker.state == "open"
+    probe(breaker, 10)
+    assert not breaker.trust(at(60)) and breaker.state == "half_open"
+
+
+def test_a_breaker_that_nobody_asks_is_calm_when_its_time_is_over() -> None:
+    breaker = opened()
+    assert (breaker.is_calm(at(9.9)), breaker.is_calm(at(10))) == (False, True)
+    permit = probe(breaker, 10)
+    assert not breaker.is_calm(at(11))
+    breaker.settle(permit, "success", at(12))
+    assert (breaker.is_calm(at(13)), breaker.is_calm(at(22))) == (False, True)
+
+
+def test_who_has_had_an_answer_since_knows_better() -> None:
+    breaker = Breaker(POLICY)
+    report(breaker, "success", 5)
+    assert not breaker.suspect(at(4.9), at(6), "529")
+    assert not breaker.suspect(at(5), at(6), "529")
+    assert breaker.state == "closed"
+    assert breaker.suspect(at(5.1), at(6), "529")
+
+
+@pytest.mark.parametrize("result", ["success", "slow"])
+def test_an_answer_is_an_answer_whichever_way_it_was_settled(result: Result) -> None:
+    quick, half_open = Breaker(POLICY), opened()
+    if result == "success":
+        quick.succeed(at(3))
+    else:
+        report(quick, result, 3)
+    half_open.settle(probe(half_open, 10), result, at(13))
+    assert (quick.good_at, half_open.good_at) == (at(3), at(13))
+
+
+def test_i3_a_suspicion_neither_shortens_nor_ends_a_cooldown() -> None:
+    breaker = opened()
+    assert not breaker.suspect(at(5), at(5), "529")
+    assert (breaker.state, breaker.until) == ("open", at(10))
+    permit = probe(breaker, 10)
+    assert not breaker.suspect(at(11), at(11), "529")
+    assert breaker.admit(at(11), 0.0) is None
+    breaker.settle(permit, "success", at(12))
+    assert not breaker.suspect(at(13), at(13), "529")
+    assert breaker.is_ramping()
+
+
+def test_i5_what_was_sent_before_a_suspicion_says_nothing_about_it() -> None:
+    breaker = Breaker(POLICY)
+    before = breaker.admit(at(0), 0.0)
+    assert before is not None
+    breaker.suspect(at(1), at(1), "529")
+    for result in ("success", "failure", "slow", "neutral"):
+        assert not breaker.settle(before, result, at(2))  # type: ignore[arg-type]
+    assert (breaker.state, breaker.is_suspected, breaker.good_at) == ("half_open", True, None)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["suspect", "success", "failure", "neutral", "wait"]), st.floats(0, 30)), max_size=40)
+)
+def test_with_suspicions_there_is_one_probe_at_a_time_and_no_cooldown_is_cut_short(steps: list[tuple[str, float]]) -> None:
+    """Whatever others say and whenever: a cooldown of its own ends when it was to, and nobody is shut out for good."""
+    breaker, now, promised, out = Breaker(POLICY), at(0), at(0), None
+    for what, seconds in steps:
+        now += round(seconds * US)
+        if what == "suspect":
+            was = breaker.state
+            assert breaker.suspect(now - round(seconds * US) // 2, now, "529") <= (was == "closed")
+        elif what != "wait":
+            permit = breaker.admit(now, 0.0)
+            if permit is None:
+                assert breaker.state != "closed"
+                continue
+            assert now >= promised or breaker.state == "closed"
+            if permit.probe:
+                assert out is None
+            breaker.settle(permit, what, now, reason="529")  # type: ignore[arg-type]
+            if breaker.state == "open":
+                promised = breaker.until
+    if breaker.state == "open":
+        now = max(now, breaker.until)
+    assert breaker.admit(now, 0.0) is not None

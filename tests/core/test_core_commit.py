@@ -115,3 +115,14 @@ def test_an_error_that_does_not_say_what_it_is_is_the_apis(data: bytes) -> None:
 def test_an_errors_data_may_stand_on_several_lines() -> None:
     _, held = look(b'event: error\ndata: {"error":\ndata: {"type": "api_error_2"}}\n\n')
     assert held.error_type() == "api_error_2"
+
+
+def test_an_error_that_comes_with_content_is_shown_without_it() -> None:
+    held = Held()
+    delta = b'event: content_block_delta\ndata: {"type":"content_block_delta"}\n\n'
+    error = b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error"}}\n\n'
+    held.take(b"event: message_start\ndata: {}\n\n" + delta + error)
+    assert held.failure() == [error]
+    early = Held()
+    early.take(b"event: message_start\ndata: {}\n\n" + error)
+    assert early.failure() == early.chunks

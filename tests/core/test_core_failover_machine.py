@@ -190,6 +190,13 @@ class Failover(RuleBasedStateMachine):
         if not stays:
             self.world.forced.clear()
 
+    @rule(name=st.sampled_from(NAMES), ago_s=st.sampled_from([0.0, 0.2, 0.2, 5.0, 300.0]), chain=st.sampled_from(CHAINS))
+    def suspect(self, name: str, ago_s: float, chain: tuple[Any, ...]) -> None:
+        """Another process has opened its breaker, and two calls follow."""
+        self.world.suspect(name, ago_s)
+        self.world.begin(*chain)
+        self.world.begin(*chain)
+
     @precondition(lambda self: self.world.calls)
     @rule(index=which, error=st.sampled_from([None, RuntimeError("wire"), KeyboardInterrupt()]))
     def cancel(self, index: int, error: BaseException | None) -> None:
@@ -250,7 +257,7 @@ def shorter_cooldown(patch: Patch) -> None:
 
 
 def shorter_dwell(patch: Patch) -> None:
-    patch.setattr("console.core.breaker._jittered", lambda dwell_us, draw: round(dwell_us * (1 - 0.1 * draw)))
+    patch.setattr("console.core.breaker._jittered", lambda dwell_us, draw: round(dwell_us * (1 - 0.3 * draw)))
 
 
 def unlimited_probes(patch: Patch) -> None:
@@ -460,6 +467,33 @@ def broken_stream_overlooked(patch: Patch) -> None:
     patch.setattr(Breaker, "settle", settle)
 
 
+def suspicion_that_ends_a_cooldown(patch: Patch) -> None:
+    def suspect(self: Breaker, _: int, now_us: int, reason: str) -> bool:
+        self.until, self.reason = now_us, reason
+        self._enter("half_open", now_us)
+        self.is_suspected = True
+        return True
+
+    patch.setattr(Breaker, "suspect", suspect)
+
+
+def suspicion_of_who_has_answered_since(patch: Patch) -> None:
+    whole = Breaker.suspect
+
+    def suspect(self: Breaker, _: int, now_us: int, reason: str) -> bool:
+        return whole(self, now_us + 1, now_us, reason)
+
+    patch.setattr(Breaker, "suspect", suspect)
+
+
+def suspicion_that_sends_on(patch: Patch) -> None:
+    patch.setattr(Breaker, "suspect", lambda *_: False)
+
+
+def suspected_and_failed_without_a_dwell(patch: Patch) -> None:
+    patch.setattr(Breaker, "_first_dwell_us", lambda *_: 0)
+
+
 MUTANTS: list[tuple[Callable[[Patch], None], set[str]]] = [
     (shorter_cooldown, {"I3"}),
     (shorter_dwell, {"I3"}),
@@ -493,6 +527,10 @@ MUTANTS: list[tuple[Callable[[Patch], None], set[str]]] = [
     (no_last_resort, {"I6"}),
     (last_resort_that_is_held_open, {"I6"}),
     (broken_stream_overlooked, {"I7"}),
+    (suspicion_that_ends_a_cooldown, {"I3", "I7"}),
+    (suspicion_of_who_has_answered_since, {"I7"}),
+    (suspicion_that_sends_on, {"I6"}),
+    (suspected_and_failed_without_a_dwell, {"I3"}),
 ]
 
 

@@ -22,6 +22,7 @@ from console.core.flow import (
     PATIENCE_S,
     RETRY_S,
     SERVE,
+    TRIAL_S,
     Answered,
     Committed,
     Effect,
@@ -135,6 +136,7 @@ class Scene:
         retries: int = 1,
         limits: LimitsPolicy = LIMITS,
         forced: dict[str, Force] | None = None,
+        trial: Target | None = None,
     ) -> Generator[Effect, Reply, Verdict]:
         now_us = self.clock.now_us
         return chain_flow(
@@ -144,6 +146,7 @@ class Scene:
             deadline_us=None if deadline_s is None else now_us + round(deadline_s * US),
             is_streamed=is_streamed,
             retries=retries,
+            trial=trial,
         )
 
     def play(self, targets: tuple[Target, ...], *script: Reply, **options: Any) -> Story:
@@ -201,7 +204,7 @@ def test_without_a_chain_a_kill_switch_refuses_the_call() -> None:
 
 CONFIGURED_404 = Answered(404, error="not_found_error")
 SERVED = [400, 405, 413, 415, 422, 451]
-AGAIN_THEN_NEXT = [408, 409, 500, 502, 505]
+AGAIN_THEN_NEXT = [408, 409, 424, 500, 502, 505]
 NEXT = [429, 503, 504, 529, 404]
 ACCOUNT = [401, 402, 403]
 SHAPES = pytest.mark.parametrize("is_streamed", [False, True], ids=["plain", "stream"])
@@ -269,7 +272,7 @@ def test_a_refused_account_is_what_the_caller_sees_when_there_is_no_other(scene:
 FAILED = {
     "timeout": ["a", "b"],
     "connection": ["a", "b"],
-    "malformed_stream": ["a", "b"],
+    "malformed_event": ["a", "b"],
     "reset": ["a", "a", "b"],
     "truncated_stream": ["a", "a", "b"],
 }
@@ -843,3 +846,75 @@ def test_i11_a_flow_is_closed_when_its_task_is_cancelled() -> None:
 
 def test_a_chain_of_no_targets_is_given_up_at_once(scene: Scene) -> None:
     assert scene.play(()).verdict == GiveUp(None)
+
+
+# -- the trial of a fallback (I14) ---------------------------------------------------------------------------------------
+
+BAD = [*(Answered(status) for status in (400, 401, 403, 404, 413, 424, 429, 500, 529)),
+       Answered(400, error="invalid_request_error", is_long=True), Answered(429, error="x: enforced_spend_limit_reached"),
+       Answered(529, retry_after_s=1.0), *(Failed(kind) for kind in ("timeout", "reset", "pool", "no_key", "OwnDefect"))]  # fmt: skip
+
+
+@SHAPES
+def test_i14_a_trial_that_answers_well_is_the_call(scene: Scene, is_streamed: bool) -> None:
+    story = scene.play((A, B), *good(is_streamed=is_streamed), is_streamed=is_streamed, trial=B)
+    assert story.asked == ["b"]
+    assert isinstance(story.verdict, Serve) and story.verdict.position == 1
+
+
+@SHAPES
+@pytest.mark.parametrize("bad", BAD, ids=repr)
+def test_i14_a_trial_that_fails_takes_nothing_from_the_call(scene: Scene, bad: Reply, is_streamed: bool) -> None:
+    """The same account, no retry budget: the chain is gone through as if nothing had been asked."""
+    while scene.gate.take():
+        pass
+    story = scene.play((A, B), bad, *good(is_streamed=is_streamed), is_streamed=is_streamed, trial=B)
+    assert (story.asked, story.pauses) == (["b", "a"], [])
+    assert isinstance(story.verdict, Serve) and story.verdict.position == 0
+    assert scene.gate.settled[0][0] == "b"
+    assert not scene.gate.take()
+
+
+def test_i14_a_trial_is_none_of_the_attempts_and_no_answer_of_the_call(scene: Scene) -> None:
+    story = scene.play((A, B), Failed("no_key"), Answered(401), trial=B)
+    assert (story.asked, story.verdict) == (["b", "a"], GiveUp(0, 0))
+    story = scene.play((A, B), Answered(403), BUSY, Failed("timeout"), trial=B)
+    assert (story.asked, story.verdict) == (["b", "a", "b"], GiveUp(1, 0))
+    story = scene.play((A, B, C), BUSY, Answered(500), Answered(500), GOOD, trial=C)
+    assert story.asked == ["c", "a", "a", "b"]
+
+
+def test_i14_what_a_trial_has_found_out_is_for_the_targets_breaker(scene: Scene) -> None:
+    scene.play((A, B), Answered(404, error="not_found_error"), GOOD, trial=B)
+    assert scene.gate.state("b") == "open"
+    assert scene.play((A, B), GOOD, trial=B).asked == ["a"]
+
+
+@SHAPES
+def test_i14_a_trial_may_take_a_few_seconds_and_its_share_of_the_callers(scene: Scene, is_streamed: bool) -> None:
+    def limits(*script: Reply, **options: Any) -> list[float | None]:
+        effects = scene.play((A, B), *script, is_streamed=is_streamed, trial=B, **options).effects
+        return [effect.limit_s for effect in effects if isinstance(effect, Send)]
+
+    whole = LIMITS.first_token if is_streamed else LIMITS.answer
+    done = good(is_streamed=is_streamed)
+    assert limits(BUSY, *done) == [TRIAL_S, whole]
+    assert limits(BUSY, *done, limits=LimitsPolicy(answer=None, first_token=None)) == [TRIAL_S, None]
+    assert limits(BUSY, *done, deadline_s=6) == [2.0, 3.0]
+    assert len(limits(*done, deadline_s=3 * LEAST_S - 0.01)) == 1
+
+
+def test_i14_only_a_switch_that_stops_the_call_ends_it_at_a_trial(scene: Scene) -> None:
+    assert scene.play((A, B), STOP, trial=B).verdict == Refuse(STOP.switch)
+    for stopped in (kill(B.model), kill(B.model)._replace(is_sent=True)):
+        story = scene.play((A, B), stopped, GOOD, trial=B)
+        assert (story.asked, story.verdict) == (["b", "a"], Serve(0))
+    assert scene.play((A, B), kill(B.model)._replace(is_sent=True), Answered(401), trial=B).verdict == GiveUp(1, 0)
+    assert scene.gate.open == 0
+
+
+def test_i14_a_trial_whose_caller_goes_away_gives_its_permit_back(scene: Scene) -> None:
+    flow = scene.flow(A, B, trial=B)
+    flow.send(None)
+    flow.close()
+    assert (scene.gate.open, scene.gate.results) == (0, [("b", "neutral")])

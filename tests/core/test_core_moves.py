@@ -25,7 +25,7 @@ def then(status: int, *, is_changed: bool = False, is_configured: bool = True) -
         ((400, 405, 413, 415, 422, 451), "serve"),
         ((401, 402, 403), "account"),
         ((404, 429, 503, 504, 529), "next"),
-        ((408, 409, 500, 502, 520, 599), "retry"),
+        ((408, 409, 424, 500, 502, 520, 599), "retry"),
     ],
 )
 def test_every_status_has_its_move(statuses: tuple[int, ...], expected: str) -> None:
@@ -34,7 +34,7 @@ def test_every_status_has_its_move(statuses: tuple[int, ...], expected: str) -> 
 
 @pytest.mark.parametrize("status", range(400, 500))
 def test_i8_a_client_fault_is_no_failure_of_the_target(status: int) -> None:
-    blamed = {404, 408, 429}
+    blamed = {404, 408, 424, 429}
     move = move_of_status(status, is_changed=False, is_configured=True)
     assert move.result == ("failure" if status in blamed else "neutral")
 

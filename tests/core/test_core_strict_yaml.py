@@ -225,6 +225,39 @@ def test_targets_chains_limits_and_the_breaker_are_read() -> None:
     assert routing.breaker == BreakerPolicy(60, 20, 0.25, 1.0, 5, 5, 60, 20)
 
 
+def test_targets_at_other_providers_say_where_they_are_in_the_words_of_their_clients() -> None:
+    text = """targets:
+  a: {provider: bedrock, model: claude-sonnet-5-5, region: eu-west-1, profile: support}
+  b: {provider: bedrock-mantle, model: anthropic.claude-sonnet-5-5}
+  c: {provider: vertex, model: claude-sonnet-5-5, region: global, project: acme, base_url: "https://vertex.internal/v1"}
+  d: {provider: aws, model: claude-sonnet-5-5, region: us-east-1, workspace: wrkspc_1, api_key: env:AWS_KEY}
+  e: {provider: google-cloud, model: claude-sonnet-5-5, project: acme, workspace: wrkspc_1}
+  f: {provider: foundry, model: claude-sonnet-5-5, resource: acme-eu, api_key: "file:/run/secrets/foundry"}
+  g: {model: claude-sonnet-5-5, profile: second}
+"""
+    targets = parse_configuration(text, "console.yaml").routing().targets
+    assert [target.has_place for target in targets.values()] == [True, False, True, True, True, True, True]
+    assert (targets["a"].region, targets["a"].profile, targets["d"].workspace) == ("eu-west-1", "support", "wrkspc_1")
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("provider: foundry, region: eu", "region: foundry takes resource"),
+        ("provider: vertex, workspace: w, resource: r", "resource, workspace: vertex takes project, region"),
+        ("region: eu", "region: anthropic takes profile"),
+        ("provider: bedrock, api_key: client", "api_key: client is for provider anthropic"),
+        ("provider: bedrock, profile: p, api_key: env:K", "profile and api_key are two ways to sign"),
+        ("provider: foundry, resource: r, base_url: https://f.example", "resource and base_url say the same"),
+        ("provider: azure", "Input should be 'anthropic', 'bedrock'"),
+    ],
+)
+def test_what_a_providers_client_would_refuse_is_refused_here(target: str, told: str) -> None:
+    (mistake,) = refused(f"targets:\n  x: {{model: claude-haiku-5-5, {target}}}\n")
+    assert mistake.startswith("console.yaml:2:")
+    assert told in mistake
+
+
 def test_limits_come_with_a_chain_and_not_without() -> None:
     from console.core.targets import CHAIN_LIMITS, LimitsPolicy
 
@@ -276,11 +309,35 @@ breaker:
         ("targets: {x: {model: claude-y}}\nfeatures:\n  a:\n    chain:\n    - x\n    - y\n", "6:7", "targets: x"),
         ("features:\n  a: {chain: [claude-x, claude-x]}\n", "2:25", "twice"),
         ("breaker:\n  dwell: 20s\n  max_dwell: 10s\n", "1:1", "max_dwell is shorter than dwell"),
+        (
+            "budget_usd_per_month: 9\nretention:\n  calls: 1d\n  rollups: 30d\n",
+            "4:3",
+            "retention.rollups: shorter than 31d, so that budget_usd_per_month",
+        ),
+        ("features: {f: {budget_usd_per_month: 9}}\nretention: {rollups: 30d}\n", "2:13", "features.f.budget_usd_per_month"),
+        ("customers: {budget_usd_per_month: 9}\nretention: {rollups: 1d}\n", "2:13", "customers.budget_usd_per_month"),
+        (
+            "customers: {named: {acme: {budget_usd_per_month: 9}}}\nretention: {rollups: 1d}\n",
+            "2:13",
+            "customers.named.acme.budget_usd_per_month",
+        ),
     ],
 )
 def test_what_does_not_fit_together_is_told_where_it_stands(text: str, place: str, word: str) -> None:
     (line,) = refused(text)
     assert line.startswith(f"console.yaml:{place}: ") and word in line
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "budget_usd_per_month: 9\nretention: {rollups: 31d}\n",
+        "budget_usd_per_day: 9\nretention: {rollups: 1d}\n",
+        "budget_usd_per_month: 9\n",
+    ],
+)
+def test_rollups_that_last_as_long_as_the_budgets_are_accepted(text: str) -> None:
+    parse_configuration(text, "console.yaml")
 
 
 def test_every_target_that_does_not_exist_is_told_at_once() -> None:

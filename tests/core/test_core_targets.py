@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from console.core.routes import Route
 from console.core.switches import ALL
-from console.core.targets import FeaturePolicy, LimitsPolicy, Routing, Target, patched
+from console.core.targets import FeaturePolicy, LimitsPolicy, Routing, Target, answer_limit_s, limits_for, model_at, patched
 
 BODY: dict[str, Any] = {
     "model": "claude-sonnet-5-5",
@@ -30,6 +30,24 @@ def hop(model: str = "claude-haiku-5-5", **params: Any) -> Target:
 
 def test_a_value_overrides_and_what_is_absent_keeps() -> None:
     assert patched(BODY, hop(temperature=1.0)) == {**BODY, "model": "claude-haiku-5-5", "temperature": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "there"),
+    [
+        ("bedrock", "claude-haiku-5-5", "anthropic.claude-haiku-5-5"),
+        ("bedrock-mantle", "claude-haiku-5-5", "anthropic.claude-haiku-5-5"),
+        ("bedrock", "anthropic.claude-haiku-5-5", "anthropic.claude-haiku-5-5"),
+        ("bedrock", "us.anthropic.claude-haiku-5-5", "us.anthropic.claude-haiku-5-5"),
+        ("bedrock", "arn:aws:bedrock:eu-west-1:1:inference-profile/x", "arn:aws:bedrock:eu-west-1:1:inference-profile/x"),
+        ("vertex", "claude-haiku-5-5", "claude-haiku-5-5"),
+        ("vertex", "claude-haiku-5-5@20260901", "claude-haiku-5-5@20260901"),
+        ("foundry", "claude-haiku-5-5", "claude-haiku-5-5"),
+        ("anthropic", "claude-haiku-5-5", "claude-haiku-5-5"),
+    ],
+)
+def test_a_model_is_called_what_its_provider_calls_it(provider: str, model: str, there: str) -> None:
+    assert model_at(provider, model) == there
 
 
 def test_null_takes_a_parameter_away() -> None:
@@ -145,3 +163,56 @@ def test_targets_with_the_same_key_at_the_same_place_are_one_account() -> None:
     assert SONNET.account == HAIKU.account
     assert Target("x", "m", api_key="env:OTHER").account != SONNET.account
     assert Target("x", "m", base_url="https://x", api_key="client").account != SONNET.account
+
+
+# -- limits for one request --------------------------------------------------------------------------------------------
+
+LIMITS = LimitsPolicy(answer=120.0, first_token=20.0, silence=15.0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "max_tokens", "expected"),
+    [
+        (120.0, 1, 120.0),
+        (120.0, 8_192, 120.0),
+        (120.0, 16_384, 240.0),
+        (120.0, 64_000, 937.5),
+        (300.0, 64_000, 1_800.0),  # what the SDK reckons with: 128,000 tokens in an hour
+        (5_000.0, 64_000, 5_000.0),
+        (120.0, "many", 120.0),
+        (120.0, True, 120.0),
+        (120.0, None, 120.0),
+        (None, 64_000, None),
+    ],
+)
+def test_a_long_answer_may_take_longer(answer: float | None, max_tokens: object, expected: float | None) -> None:
+    assert answer_limit_s(LimitsPolicy(answer=answer), max_tokens) == expected
+
+
+@given(st.floats(0.1, 1e5), st.integers(-5, 10**7), st.integers(-5, 10**7))
+def test_the_limit_never_shrinks_and_never_falls_below_the_configured_one(answer: float, one: int, other: int) -> None:
+    short, long = (answer_limit_s(LimitsPolicy(answer=answer), tokens) or 0 for tokens in sorted((one, other)))
+    assert answer <= short <= long
+
+
+@pytest.mark.parametrize("thinking", [{"type": "adaptive"}, {"type": "enabled", "budget_tokens": 2048}])
+def test_a_model_that_thinks_first_may_take_longer_for_its_first_content(thinking: dict[str, Any]) -> None:
+    found = limits_for(LIMITS, {"max_tokens": 100, "thinking": thinking})
+    assert (found.first_token, found.answer, found.silence) == (100.0, 120.0, 15.0)
+    assert limits_for(LimitsPolicy(first_token=20.0, thinking=45.0), {"thinking": thinking}).first_token == 45.0
+    assert limits_for(LimitsPolicy(), {"thinking": thinking}) == LimitsPolicy()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"max_tokens": 8_192}, {"max_tokens": [9_000]}, {"thinking": {"type": "disabled"}}, {"thinking": None}, b"raw", None],
+    ids=repr,
+)
+def test_limits_are_the_very_same_when_nothing_differs(body: object) -> None:
+    assert limits_for(LIMITS, body) is LIMITS
+
+
+def test_more_time_for_thinking_is_not_given_twice() -> None:
+    once = limits_for(LIMITS, {"thinking": {"type": "adaptive"}})
+    assert (once.first_token, once.thinking_s) == (100.0, 100.0)
+    assert limits_for(once, {"thinking": {"type": "adaptive"}}) == once

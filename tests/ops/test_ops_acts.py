@@ -133,6 +133,26 @@ def test_undo_of_a_kill_of_what_was_killed_already_leaves_it_killed(places: Loca
     assert engaged(places)[SUMMARIZE].expires_at is not None
 
 
+def test_undo_passes_over_acts_that_have_changed_nothing(places: Locations) -> None:
+    kill(places, SUMMARIZE, for_us=50_000)
+    time.sleep(0.06)
+    kill(places, REPLY)
+    idle = [
+        restore(places, SUMMARIZE),  # its kill had ended by itself
+        desk_in(places).act(Order("auto", SUMMARIZE))[1],
+        kill(places, REPLY),
+    ]
+    assert all(applied.is_already_so for applied in idle)
+    with pytest.raises(NothingToUndo, match="has changed nothing"):
+        undo(places, idle[0].id)
+    shown, applied = desk_in(places).act(Order("undo"))
+    assert (shown.subject, applied.is_already_so) == (str(REPLY), False)
+    assert not engaged(places)
+    assert acts(places) == ["kill", "kill", "restore", "auto", "kill", "undo"]
+    kill(places, REPLY)
+    assert undo(places).subject == str(REPLY), "after an undo the same act is a change again"
+
+
 def test_the_same_act_twice_is_harmless_and_both_are_written_down(places: Locations) -> None:
     kill(places, SUMMARIZE)
     shown = desk_in(places).preview(Order("kill", SUMMARIZE))

@@ -48,6 +48,7 @@ def test_a_single_call_that_went_elsewhere_is_no_fallback_while_the_breaker_is_c
     tell(places, {"breakers": {"sonnet": told("closed")}})
     view = feature(places, "summarize").fallback
     assert view is not None and (view.target, view.reason) == ("haiku", "sonnet could not serve them")
+    assert (dict(view.shares), view.served) == ({"sonnet": 30 / 36, "haiku": 6 / 36}, "sonnet, haiku 17 %")
 
 
 def at(places: Locations, after_s: float) -> FeatureView:

@@ -25,10 +25,16 @@ def test_the_public_surface_is_three_modules() -> None:
     import console.errors
     import console.testing
 
-    assert console.__all__ == ["Console", "__version__"]
+    assert console.__all__ == ["CallBlocked", "ChainExhausted", "Console", "RequestRefused", "StreamBroken", "__version__"]
+    assert all(
+        issubclass(getattr(console, name), console.errors.CallError)
+        for name in console.__all__
+        if name[:2] in ("Ca", "Ch", "Re", "St")
+    )
     assert console.testing.__all__ == ["Fault", "FaultError", "SimulatedAPI", "SimulatedAPIError"]
     assert {name for name in vars(console.errors) if name.endswith("Error") or name[0].isupper()} >= {
         "ActConflict", "CallBlocked", "ChainExhausted", "ConfigError", "ConsoleError", "SchemaTooNew", "StoreBusy", "StoreError",
+        "StreamBroken",
     }  # fmt: skip
 
 

@@ -136,6 +136,33 @@ def test_c2_whichever_database_call_fails_no_call_is_lost_uncounted_or_stored_tw
     assert n > 40, "every call of creating, writing and checkpointing was made to fail"
 
 
+class Looks:
+    """Allowances that only say when they were asked to look, and what for."""
+
+    def __init__(self) -> None:
+        self.first = threading.Event()
+        self.found: object = None
+
+    def tick(self, reading: Any) -> None:
+        if not self.first.is_set():
+            with reading() as connection:
+                self.found = connection.execute("SELECT count(*) FROM call").fetchone()
+            self.first.set()
+
+
+def test_what_was_spent_before_is_looked_at_before_the_first_wait(places: Locations, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = recorder_in(places)
+    before.put(attempt())
+    step(before)
+    before._writer.close()
+    monkeypatch.setattr(module, "FLUSH_S", 3600)
+    looks: Any = Looks()
+    recorder = Recorder(TelemetryWriter(places.telemetry), "p", beat, RetentionPolicy(), allowances=looks)
+    with running(recorder):
+        assert looks.first.wait(30)
+    assert looks.found == (1,)
+
+
 def test_c5_while_the_writer_is_blocked_the_queue_is_bounded_and_the_oldest_are_dropped_and_counted(places: Locations) -> None:
     recorder = recorder_in(places)
     step(recorder)
@@ -267,7 +294,7 @@ def test_a_retry_that_never_came_ends_the_call_with_its_last_attempt(places: Loc
     recorder = recorder_in(places)
     long_ago = now_us() - 60_000_000
     recorder.put(attempt(key="a", outcome="failed", status=529, will_retry=True, hold_us=0, started_us=long_ago))
-    recorder.put(attempt(key="b", outcome="failed", status=529, will_retry=True, hold_us=60_000_000))
+    recorder.put(attempt(key="b", outcome="failed", status=529, will_retry=True, hold_us=60_000_000, usage=None))
     step(recorder)
     assert query(places.telemetry, "SELECT outcome, attempts FROM call") == [("failed", 1)]
     recorder.put(attempt(key="b"))

@@ -54,10 +54,12 @@ def routed(
     targets: Mapping[str, Target] | None = None,
     limits: LimitsPolicy = LIMITS,
     breaker: BreakerPolicy = NEVER_OPENS,
+    **policy: Any,
 ) -> Routing:
-    """A chain that every feature has; the feature `bare` has none."""
+    """A chain that every feature has, with more of a `FeaturePolicy`; the feature `bare` has none."""
     known = {**TARGETS, **(targets or {})}
-    return Routing(known, FeaturePolicy(chain or ("sonnet", "haiku"), limits), {"bare": FeaturePolicy()}, breaker)
+    default = FeaturePolicy(chain or ("sonnet", "haiku"), limits, **policy)
+    return Routing(known, default, {"bare": FeaturePolicy()}, breaker, exercises_fallbacks=False)
 
 
 class Chained:

@@ -113,8 +113,7 @@ async def test_a12_a_defined_text_that_cannot_be_made_is_a_blocked_call(
 ) -> None:
     installation.act("kill", ALL)
     client = client_of(colour, installation.console)
-    for hook in ("defined_answer", "defined_async_answer"):
-        _break(f"console.sdk.middleware.{hook}", monkeypatch)
+    _break("console.sdk.middleware.defined_answer", monkeypatch)
     seen = await seen_by(PLAIN, client, extra_headers={"x-console-feature": "resting"})
     assert seen.error[0] is CallBlocked
     assert (installation.errors, api.requests()) == (1, [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +106,9 @@ async def test_b16_the_caller_gets_the_fallbacks_answer_and_both_are_recorded(
     api.set_faults([_of_sonnet(fault)])
     api.clear_requests()
     seen = await seen_by(shape, client_of(colour, chain, max_retries=2), extra_headers=TAGS)
-    assert (seen.error, seen.parts) == (None, wanted.parts)
+    assert (seen.error, without_counts(seen.parts)) == (None, without_counts(wanted.parts))
+    if not any(entry["billed"] for entry in api.requests()[:-1]):
+        assert seen.parts == wanted.parts
     assert [entry["model"] for entry in api.requests()] == [*[SONNET] * len(expected), HAIKU]
     assert all(entry["console_headers"] == [] for entry in api.requests())
     answering = api.requests()[-1]["request_id"]
@@ -122,21 +125,40 @@ async def test_b16_the_caller_gets_the_fallbacks_answer_and_both_are_recorded(
     assert chain.runtime.errors == 0
 
 
+def without_counts(parts: Any) -> Any:
+    """What a caller has seen, without the tokens: a stream that has begun is billed, and its tokens are in the sum."""
+    if isinstance(parts, dict):
+        return {key: without_counts(value) for key, value in parts.items() if key != "usage"}
+    if isinstance(parts, list):
+        return [without_counts(part) for part in parts]
+    return re.sub(r'"usage": ?\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}', "", parts) if isinstance(parts, str) else parts
+
+
 @four
-async def test_b16_failed_attempts_are_not_billed(
+async def test_b16_what_an_attempt_was_billed_stands_under_its_own_model(
     shape: Shape, colour: str, api: SimulatedAPI, chained: Callable[..., Chained], client_of: Callable[..., Any]
 ) -> None:
-    """The rollups' tokens are those of the answer, and they stand under the model that gave it."""
+    """The rollups' tokens stand under the model that was paid for them. A stream that has begun is billed for its prompt, and the
+    caller's `usage` is the sum; a plain answer that never came is not."""
     chain = chained()
     api.set_faults([Fault(model=SONNET, cut_at=1 if shape.is_streamed else 0)])
     seen = await seen_by(shape, client_of(colour, chain, max_retries=2))
     _, message = seen.parts[-1]
-    (row,) = [row for row in chain.rows("call_rollup") if row["tier"] == 10]
-    assert (row["calls"], row["failed"], row["attempts"]) == (1, 0, 3)
-    assert row["input_tokens"] == message["usage"]["input_tokens"]
-    assert row["output_tokens"] == message["usage"]["output_tokens"]
-    (series,) = chain.rows("series")
-    assert (series["target"], series["model"], series["served_by"]) == ("haiku", HAIKU, "fallback")
+    bills = [entry["billed"] for entry in api.requests()]
+    rollups = [row for row in chain.rows("call_rollup") if row["tier"] == 10]
+    series = {row["id"]: row for row in chain.rows("series")}
+    by_model = {series[row["series"]]["model"]: row for row in rollups}
+    served = by_model.pop(HAIKU)
+    assert (served["calls"], served["failed"], served["attempts"]) == (1, 0, 3)
+    assert (served["input_tokens"], served["output_tokens"]) == (bills[-1]["input_tokens"], bills[-1]["output_tokens"])
+    assert {row["calls"] for row in by_model.values()} <= {0}
+    lost = 0
+    if shape.is_streamed:
+        lost = sum(bill["input_tokens"] for bill in bills[:-1])
+        assert by_model[SONNET]["input_tokens"] == lost
+        assert series[by_model[SONNET]["series"]]["outcome"] == "failed"
+    assert bool(by_model) is shape.is_streamed
+    assert message["usage"]["input_tokens"] == bills[-1]["input_tokens"] + lost
 
 
 @pytest.mark.parametrize("name", ["create", "create-stream"])

@@ -287,13 +287,13 @@ AFTER_CONTENT: dict[str, tuple[bytes | float, ...]] = {
 async def test_b10_after_the_first_content_silence_ends_a_stream_and_pings_are_silence(
     what: str, colour: str, chained: Callable[..., Chained], client_of: Callable[..., Any]
 ) -> None:
-    chain = chained(routed(limits=LimitsPolicy(0.4, 0.4, 0.4)))
+    chain = chained(routed(limits=LimitsPolicy(0.4, 0.4, 0.4), on_break="error"))
     with Server(_streaming(*BEGUN, _text("Half of"), *AFTER_CONTENT[what])) as server:
         watch = _Watch()
         seen = await seen_by(STREAM, client_of(colour, chain, base_url=server.url, max_retries=2))
         assert 0.3 < watch.seconds <= 0.4 + 0.1 + GRACE_S
         assert seen.parts == ["Half of"]
-        assert "Timeout" in seen.error[0].__name__
+        assert seen.error[0].__name__ == "StreamBroken"
         assert server.began == 1
     call = chain.only_call()
     assert (call["outcome"], call["status"], call["error"]) == ("failed", 200, "timeout")

@@ -12,6 +12,7 @@ import pytest
 from failover_tools import BY_NAME, QUICK, SHORT, Chained, routed, until
 from sdk_shapes import COLOURS, HAIKU, SONNET, WEATHER, Shape, ask, each, entered, got, seen_by
 
+from console import StreamBroken
 from console.core.switches import ALL, Scope
 from console.core.targets import Target
 from console.sim.faults import Fault
@@ -111,7 +112,7 @@ async def test_i9_a_tool_calls_json_comes_from_one_attempt(
 
 AFTER = {
     "cut": (Fault(model=SONNET, cut_at=4), "reset"),
-    "error in band": (Fault(model=SONNET, error_at=5), "overloaded_error"),
+    "error in band": (Fault(model=SONNET, stall_at=4, stall_s=0.2, error_at=5), "overloaded_error"),
     "stall": (Fault(model=SONNET, stall_at=4), "timeout"),
     "pings": (Fault(model=SONNET, stall_at=4, pings_only=True), "timeout"),
 }
@@ -127,16 +128,15 @@ AFTER = {
     ],
     ids=str,
 )
-async def test_a_committed_stream_that_breaks_is_an_error_for_the_caller_and_a_failure_of_the_target(
+async def test_a_committed_stream_that_must_not_go_on_is_an_error_for_the_caller_and_a_failure_of_the_target(
     what: str, shape: Shape, colour: str, api: SimulatedAPI, chained: Callable[..., Chained], client_of: Callable[..., Any]
 ) -> None:
-    """No other target is asked: some of the answer has been seen."""
+    """`on_break: error`: no other target is asked, because some of the answer has been seen."""
     fault, kind = AFTER[what]
-    chain = chained(routed(limits=SHORT))
+    chain = chained(routed(limits=SHORT, on_break="error"))
     api.set_faults([fault])
     seen = await seen_by(shape, client_of(colour, chain, max_retries=2))
-    if not (shape.name == "unread-stream" and what == "error in band"):  # its reader reads the lines, this one too
-        assert seen.error is not None
+    assert seen.error is not None and seen.error[0] is StreamBroken
     assert seen.parts != []
     assert [entry["model"] for entry in api.requests()] == [SONNET]
     call = chain.only_call()
@@ -148,11 +148,12 @@ async def test_a_committed_stream_that_breaks_is_an_error_for_the_caller_and_a_f
 async def test_b9_a_clean_end_without_message_stop_is_a_failed_call(
     colour: str, api: SimulatedAPI, chained: Callable[..., Chained], client_of: Callable[..., Any]
 ) -> None:
-    chain = chained(routed(breaker=QUICK))
+    chain = chained(routed(breaker=QUICK, on_break="error"))
     api.set_faults([Fault(model=SONNET, clean_end_at=4)])
     client = client_of(colour, chain)
     for _ in range(3):
-        await seen_by(BY_NAME["messages.stream"], client)
+        seen = await seen_by(BY_NAME["messages.stream"], client)
+        assert seen.error is not None and seen.error[0] is StreamBroken
     until(lambda: chain.state("sonnet") != "closed")
     assert [(row["outcome"], row["error"]) for row in chain.rows("call")] == [("failed", "truncated_stream")] * 3
 
@@ -161,7 +162,7 @@ async def test_b9_a_clean_end_without_message_stop_is_a_failed_call(
 async def test_three_broken_streams_open_the_breaker(
     what: str, colour: str, api: SimulatedAPI, chained: Callable[..., Chained], client_of: Callable[..., Any]
 ) -> None:
-    chain = chained(routed(breaker=QUICK))
+    chain = chained(routed(breaker=QUICK, on_break="error"))
     api.set_faults([AFTER[what][0]])
     client = client_of(colour, chain)
     for _ in range(3):

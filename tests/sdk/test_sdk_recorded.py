@@ -101,9 +101,9 @@ async def test_the_rollups_agree_with_the_rows(
             assert sum(row.failed for row in sums) == 1
             assert sum(row.tokens[0] for row in sums) == sum(call["input_tokens"] or 0 for call in calls)
             assert sum(row.tokens[1] for row in sums) == sum(call["output_tokens"] or 0 for call in calls)
-            results = {key[0]: dict(counts) for key, counts in reads.attempts(connection, tier, 0).items()}
+            results = {key[1]: dict(counts) for key, counts in reads.attempts(connection, tier, 0).items()}
             assert results == {SONNET: {"ok": 2, "529": 1}, HAIKU: {"400": 1}}
-            by_feature, _ = reads.latencies(connection, tier, 0)
+            by_feature = reads.latencies(connection, tier, 0).by_feature
             assert sum(by_feature["support-reply"].values()) == 2
     (customer,) = [row for row in installation.rows("customer_rollup") if row["tier"] == 60 and row["model"] == SONNET]
     assert (customer["customer"], customer["calls"], customer["attempts"]) == ("acme", 2, 3)

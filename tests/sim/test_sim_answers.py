@@ -8,6 +8,7 @@ import pytest
 from sim_asks import HAIKU, QUESTION, SONNET, WEATHER
 from sim_prompts import system_of
 
+from console.core.seam import ask_to_go_on, last_words
 from console.sim.answers import Answer, Ask, answer, language_of
 from console.sim.content import BY_NAME, FEATURES
 
@@ -140,3 +141,39 @@ def test_a_judge_gives_worse_answers_lower_scores() -> None:
         return sum(scores) / len(scores)
 
     assert mean_score(0.3) < mean_score(1.0) - 0.5
+
+
+def test_a_partial_answer_is_sometimes_continued_with_the_last_words_that_were_asked_for_and_sometimes_at_once() -> None:
+    begun = 0
+    for question in BY_NAME["support-reply"].texts:
+        whole = _text(answer(_ask(question)))
+        partial = whole[: whole.index(" ", len(whole) // 2)]
+        words = last_words(partial)
+        turns = [
+            {"role": "user", "content": question},
+            {"role": "assistant", "content": partial},
+            {"role": "user", "content": ask_to_go_on(words)},
+        ]
+        asked = Ask(model=SONNET, system=SUPPORT_SYSTEM, messages=turns)
+        rest = _text(answer(asked))
+        assert rest == _text(answer(asked))
+        assert rest in {words + whole[len(partial) :], whole[len(partial) :].lstrip()}
+        begun += rest.startswith(words)
+    assert 0 < begun < len(BY_NAME["support-reply"].texts)
+
+
+def test_a_model_that_goes_on_with_anothers_answer_puts_a_space_between_the_last_words_and_its_own() -> None:
+    begun = 0
+    for question in BY_NAME["support-reply"].texts:
+        partial = "Something else, said by another"
+        turns = [
+            {"role": "user", "content": question},
+            {"role": "assistant", "content": partial},
+            {"role": "user", "content": ask_to_go_on(partial)},
+        ]
+        rest = _text(answer(Ask(model=SONNET, system=SUPPORT_SYSTEM, messages=turns)))
+        assert rest
+        if rest.startswith(partial):
+            assert rest[len(partial)] == " "
+            begun += 1
+    assert 0 < begun < len(BY_NAME["support-reply"].texts)

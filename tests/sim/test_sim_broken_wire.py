@@ -275,3 +275,24 @@ def _hang_up(client: anthropic.Anthropic) -> None:
         for _ in response.iter_lines():
             if time.monotonic() - began > 0.3:
                 raise TimeoutError
+
+
+def test_the_log_tells_what_an_answer_was_billed_whole_or_not(api: SimulatedAPI, client: anthropic.Anthropic) -> None:
+    """The prompt as soon as an answer begins, and as much of the answer as was made; nothing for what failed before."""
+    whole = client.messages.create(**ask()).usage
+    plain = api.requests()[-1]["billed"]
+    assert (plain["input_tokens"], plain["output_tokens"]) == (whole.input_tokens, whole.output_tokens)
+    output = []
+    for index in (0, 5, 12):
+        api.set_faults([Fault(cut_at=index)])
+        with pytest.raises((httpx2.RemoteProtocolError, anthropic.APIConnectionError)):
+            _stream(client)
+        billed = api.requests()[-1]["billed"]
+        assert billed["input_tokens"] == whole.input_tokens
+        output.append(billed["output_tokens"])
+    assert output[0] == 1 < output[1] < output[2] < whole.output_tokens
+    for fault in (Fault(status=529), Fault(reset=True)):
+        api.set_faults([fault])
+        with pytest.raises(anthropic.APIError):
+            client.messages.create(**ask())
+        assert api.requests()[-1]["billed"] is None

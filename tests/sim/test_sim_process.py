@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -189,3 +190,18 @@ def test_a_seed_repeats_the_traffic() -> None:
 def test_a_blocked_call_is_counted_apart_from_a_failed_one() -> None:
     blocked = CallBlocked.__new__(CallBlocked)
     assert [outcome_of(error) for error in (None, blocked, ValueError())] == ["ok", "blocked", "failed"]
+
+
+def test_the_status_page_says_what_it_was_told_and_is_no_request_of_the_api(api: SimulatedAPI) -> None:
+    def page() -> object:
+        with urllib.request.urlopen(f"{api.url}/api/v2/summary.json", timeout=5) as answer:  # noqa: S310
+            return json.loads(answer.read())
+
+    assert page() == {
+        "status": {"indicator": "none", "description": "All Systems Operational"},
+        "components": [],
+        "incidents": [],
+    }
+    api.set_status_page({"status": {"indicator": "major", "description": "Outage"}})
+    assert page() == {"status": {"indicator": "major", "description": "Outage"}}
+    assert api.requests() == []

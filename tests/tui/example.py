@@ -14,7 +14,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from console.core.routes import Forced, Route
+from console.core.statuspage import StatusPage
 from console.core.switches import ALL, Scope, Switch
+from console.core.verdict import Verdict
 from console.errors import ActConflict, ActError, ActForbidden, NothingToUndo, UnknownPrompt
 from console.ops.views import (
     Acknowledgement,
@@ -22,6 +24,8 @@ from console.ops.views import (
     BreakerView,
     ChangeView,
     ControlView,
+    ExceededView,
+    FailureView,
     FallbackView,
     FeatureView,
     Order,
@@ -74,6 +78,38 @@ def feature(name: str, **changes: object) -> FeatureView:
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
+def failure(number: int, **changes: object) -> FailureView:
+    """The number-th last failure: one every seven seconds."""
+    base = FailureView(
+        at=NOW_US - 3_000_000 - number * 7_000_000,
+        feature="summarize",
+        target="sonnet",
+        model="claude-sonnet-5-5",
+        provider="anthropic",
+        status=529,
+        error="overloaded_error",
+        latency_ms=412.0,
+        request_id=f"req_011CSHoEeqs5C35K2UUqR{number:03}",
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+FAILURES = (
+    failure(0),
+    failure(1, status=None, error="timeout", request_id=None),
+    *(failure(number) for number in range(2, 10)),
+)
+VERDICT = Verdict(
+    "provider",
+    "the provider: sonnet: 529 x140, timeout x4 of 2,370 in five minutes while haiku is well; status page agrees",
+    (
+        "acme sends 41% of the calls",
+        "04:38Z use prompt:support-reply v6 → v7 by op1",
+        'status page: Partial outage, "Errors on Sonnet"',
+    ),
+)
+
+
 def breaker(number: int, state: str = "closed", **changes: object) -> BreakerView:
     base = BreakerView(
         process=f"p{number}",
@@ -109,6 +145,11 @@ def sick_target(**changes: object) -> TargetView:
             breaker(9, "half_open", reason=why, since=since),
             *(breaker(number) for number in (10, 11)),
         ),
+        first_token_p95_ms=2900.0,
+        headroom=0.12,
+        headroom_of="input-tokens",
+        price=(2.0, 10.0),
+        failures=FAILURES,
     )
     return replace(base, **changes)  # type: ignore[arg-type]
 
@@ -125,6 +166,10 @@ def well_target(name: str = "haiku", **changes: object) -> TargetView:
         results=(("ok", 10_096), ("429", 4)),
         features=("search-rerank", "summarize"),
         by_process=tuple(breaker(number) for number in range(12)),
+        first_token_p95_ms=180.0,
+        headroom=0.71,
+        headroom_of="requests",
+        price=(0.1, 0.5),
     )
     return replace(base, **changes)  # type: ignore[arg-type]
 
@@ -213,7 +258,8 @@ def calm_view(**changes: object) -> StatusView:
         feature(NAMES[1], calls_5m=9000, calls_per_min=1800.0, p95_ms=310.0, target="haiku", prompt=None, cost_today_usd=12.0,
                 chain=("haiku",)),
         feature(NAMES[2], calls_5m=1100, calls_per_min=220.0, served_by=(("primary", 700), ("fallback", 400)), target="haiku",
-                fallback=FallbackView("haiku", "sonnet", "sonnet open in 9 of 12: 529 overloaded_error x14", NOW_US - 125_000_000)),
+                fallback=FallbackView("haiku", "sonnet", "sonnet open in 9 of 12: 529 overloaded_error x14", NOW_US - 125_000_000),
+                attempts_per_call=1.08, failures=FAILURES),
         feature(NAMES[3], error_rate=0.083, failed_5m=171, p95_ms=9100.0, p99_ms=14_000.0),
         feature(NAMES[4], calls_5m=0, calls_per_min=0.0, error_rate=None, p50_ms=None, p95_ms=None, p99_ms=None, served_by=(),
                 target=None, prompt=None, cost_today_usd=None, chain=()),
@@ -240,6 +286,10 @@ def calm_view(**changes: object) -> StatusView:
             ChangeView("c1", NOW_US - 1_500_000_000, "op2", "kill", "feature:draft-email", "bad links in replies", 39),
         ),
         trends=trends(),
+        verdict=VERDICT,
+        page=StatusPage(
+            "told", NOW_US - 30_000_000, "major", "Partial outage", (("api", "partial_outage"),), ("Errors on Sonnet",)
+        ),
     )
     return replace(view, **changes)  # type: ignore[arg-type]
 
@@ -249,6 +299,7 @@ def hostile_view() -> StatusView:
     bad = HOSTILE
     switch = Switch(Scope("model", bad), reason=bad, actor=bad, at=NOW_US, expires_at=NOW_US + 9_000_000)
     own = Switch(Scope("feature", bad), reason=bad, actor=bad, at=NOW_US)
+    hostile_failure = failure(1, feature=bad, target=bad, model=bad, provider=bad, error=bad, request_id=bad)
     glass = Switch(Scope("feature", f"g{bad}"), reason=bad, actor=bad, at=NOW_US, source=f"/run/{bad}")
     return StatusView(
         environment=bad,
@@ -269,6 +320,8 @@ def hostile_view() -> StatusView:
                 chain=(bad, bad),
                 route=Route(Scope("feature", bad), (bad,), bad, bad, NOW_US, NOW_US + 9_000_000),
                 fallback=FallbackView(bad, bad, bad, NOW_US),
+                attempts_per_call=1.5,
+                failures=(hostile_failure,),
             ),
             feature(f"g{bad}", killed=glass),
             feature(f"x{bad}", killed=own),
@@ -291,10 +344,16 @@ def hostile_view() -> StatusView:
                 (bad,),
                 (BreakerView(bad, 1, bad, bad, bad, bad, NOW_US, NOW_US),),
                 2,  # type: ignore[arg-type]
+                headroom=0.01,
+                headroom_of=bad,
+                failures=(hostile_failure,),
             ),
         ),
         changes=(ChangeView(bad, NOW_US, bad, bad, f"feature:{bad}", bad, 3, before=bad, after=bad, expires_at=NOW_US),),
         prompt_alarms=(bad,),
+        verdict=Verdict("us", f"us: {bad}", (bad,)),
+        page=StatusPage("unreachable", NOW_US, problem=bad),
+        exceeded=(ExceededView(bad, bad, 1.0, 2.0, NOW_US),),
         trends=trends(),
     )
 
@@ -494,6 +553,11 @@ class ExampleDesk:
                 for each in self.prompt_states
             )
             return self.view
+        if order.act == "probe":
+            return replace(self.view, targets=tuple(
+                replace(each, breakers=(("half_open", 9), *(each.breakers or ())[1:]), probe_at=None)
+                if each.target == order.targets[0] else each for each in self.view.targets
+            ))  # fmt: skip
         forced = (
             None
             if order.act == "force_auto"
@@ -529,7 +593,7 @@ class ExampleDesk:
             subject, name, is_wide, word = (
                 f"target:{order.targets[0]}",
                 order.targets[0],
-                order.act != "force_auto",
+                order.act not in {"force_auto", "probe"},
                 order.targets[0],
             )
             before, after = "auto", order.act.removeprefix("force_")
@@ -606,7 +670,10 @@ class ExampleDesk:
             numbers = (
                 (412.0, 412.0 if self._looks < 4 else 0.0) if expected == "down" else (0.0, 0.0 if self._looks < 4 else 220.0)
             )
-            return Acknowledgement(applied.version, following, live, late, 38.0, *numbers, counted=counted, expected=expected)  # type: ignore[arg-type]
+            state = "sonnet half_open in 9 of 12" + (HOSTILE if self.hostile else "") if applied.act == "probe" else None
+            return Acknowledgement(
+                applied.version, following, live, late, 38.0, *numbers, counted=counted, expected=expected, state=state
+            )  # type: ignore[arg-type]
 
     def close(self) -> None:
         return

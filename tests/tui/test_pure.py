@@ -15,19 +15,19 @@ from rich.style import Style
 from textual.color import Color
 
 from console.core.switches import ALL, Scope
-from console.ops.views import Order
+from console.ops.views import Order, Trend
 from console.tui import words
 from console.tui.cells import Cells, Row, Span, clipped, fit, folded, plain, width_of, wrapped
 from console.tui.cursor import Cursor
 from console.tui.guard import Bursts, Guard
 from console.tui.order import Ranking, state_of
-from console.tui.panes import failover, features, targets
+from console.tui.panes import failover, features, latency, targets
 from console.tui.safe import SafeFilter, is_ascii_only, to_ascii
-from console.tui.screens.palette import parse
+from console.tui.screens.palette import choices, parse
 from console.tui.widgets import plot
 from console.tui.widgets.entry import Entry
 from console.tui.widgets.lines import _changed_cells
-from tests.tui.example import HOSTILE, calm_view, feature, sick_target
+from tests.tui.example import HOSTILE, NOW_US, calm_view, example_prompts, feature, sick_target, well_target
 
 # -- order
 
@@ -330,6 +330,44 @@ def test_opening_the_console_loads_neither_the_sdk_nor_what_is_slow() -> None:
     assert found.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize(("rate", "glyph"), [(0.004, "●"), (0.03, "●"), (0.08, "▲")])
+def test_a_targets_glyph_is_the_same_wherever_it_stands_and_in_the_title(rate: float, glyph: str) -> None:
+    target = well_target(error_rate=rate)
+    view = calm_view(targets=(target,), features=(feature("a"),))
+    shown = [
+        targets.short_row(target, NOW_US, 100, 0),
+        targets.table(view, (target,), 120)[1],
+        targets.compared_row(target, NOW_US, 10, 100),
+    ]
+    assert {plain(row)[0] for row in shown} == {glyph}
+    assert failover.title(view)[0] == glyph
+
+
+@pytest.mark.parametrize("height", [6, 20])
+def test_pane_3_says_the_last_whole_step_and_a_rate_a_minute(height: int) -> None:
+    def series(name: str, *last: float) -> Trend:
+        return Trend(name, 30, (*([last[0]] * 58), *last))
+
+    known = (series("calls_per_min", 442, 22), series("p99_ms", 1_500, 80), series("error_rate", 0.02, 0.5))
+    text = [plain(row) for row in latency.pane(calm_view(trends=known), 60, height)]
+    calls = next(row for row in text if row.startswith("calls/min "))
+    assert "442" in calls and " 22" not in calls
+    assert len(set(calls.removeprefix("calls/min").split()[0])) == 1, "the step under way is no fall"
+    if height == 20:
+        assert any(row.startswith("p99  last 30 s 1.5 s") for row in text)
+        assert any(row.startswith("errors  last 30 s 2.0 %") for row in text)
+
+
+def test_the_palette_begins_with_what_is_harmless_and_ends_with_what_is_wide() -> None:
+    found = choices(calm_view(), "overview", example_prompts())
+    risks = [choice.risk for choice in found]
+    assert risks == sorted(risks, key=("none", "narrow", "wide").index)
+    assert set(risks) == {"none", "narrow", "wide"}
+    by_words = {choice.words: choice.risk for choice in found}
+    assert (by_words["kill all"], by_words["kill model claude-haiku-5-5"], by_words["switch all haiku"]) == ("wide",) * 3
+    assert (by_words["kill feature summarize"], by_words["targets"]) == ("narrow", "none")
+
+
 def test_a_target_that_nobody_uses_is_not_bad_and_a_block_is_called_so() -> None:
     unused = sick_target(features=(), calls_5m=0, error_rate=None)
     assert not targets.is_wrong(unused)
@@ -338,6 +376,7 @@ def test_a_target_that_nobody_uses_is_not_bad_and_a_block_is_called_so() -> None
     assert targets.is_wrong(replace(unused, features=("a",)))
     assert "bad" not in failover.title(calm_view(targets=(unused,)))
     mixed = feature("a", served_by=(("primary", 77), ("fallback", 23)), target="sonnet")
-    assert features.served_words(mixed, 40) == "sonnet (fallback 23% of 5 min)"
-    assert features.served_words(mixed, 20) == "sonnet (fallback)"
+    assert features.served_words(mixed, 40) == "sonnet · 23 % fallback in 5 min"
+    assert features.served_words(mixed, 20) == "sonnet", "well again: what is over is not what is"
+    assert features.served_words(replace(mixed, target="haiku"), 20) == "haiku (fallback)", "no call since"
     assert features.served_words(replace(mixed, served_by=(("primary", 77), ("none", 23)))) == "sonnet (blocked 23% of 5 min)"

@@ -357,7 +357,7 @@ async def test_a_change_shows_from_and_to_and_chains_are_not_mixed_up() -> None:
 
 
 async def test_the_targets_screen_shows_breakers_results_and_features() -> None:
-    async with opened(ExampleDesk()) as (app, pilot):
+    async with opened(ExampleDesk(), (80, 48)) as (app, pilot):
         await pilot.press("s")
         text = await until(app, lambda text: "2 Target sonnet" in text)
         for wanted in ("▶▲ sonnet", "open 9/12", "6.1 %", "8.2 s", "● haiku", "closed 12/12", "ok 2,226, 529 140, timeout 4",
@@ -426,15 +426,15 @@ async def test_pane_4_has_wrong_things_first_and_says_who_serves_why_and_since_w
     assert rows[0].startswith("▲ summarize haiku 2m: sonnet open in 9 of 12: 529")
     assert rows[1].startswith("▲ sonnet open 9/12 · probe in 6 s · 529")
     assert "● draft-email sonnet → haiku" in rows
-    assert rows[-1].startswith("● haiku closed 12/12 · 10,100 calls  0.0 %  410 ms")
+    assert rows[-1] == "● haiku closed 12/12 · 0.0 % errors  410 ms", "a number that does not fit is left out, not cut"
     assert failover.title(calm_view()) == "▲ 1 feature elsewhere, 1 target bad"
 
 
 async def test_pane_4_says_in_one_line_that_nothing_is_wrong() -> None:
     view = calm_view(features=(feature("a"), feature("b")), targets=(well_target(),))
-    assert failover.title(view) == "● nothing wrong, 2 chains"
+    assert failover.title(view) == "● 2 chains, none elsewhere"
     async with opened(ExampleDesk(view=view)) as (app, _):
-        assert "4 Failover ● nothing wrong, 2 chains" in painted(app)
+        assert "4 Failover ● 2 chains, none elsewhere" in painted(app)
 
 
 async def test_an_operators_route_is_marked_as_such() -> None:
@@ -442,6 +442,17 @@ async def test_an_operators_route_is_marked_as_such() -> None:
     rows = rows_of_pane_4(features=(feature("a", route=route, chain=("haiku",), target="haiku"),), targets=())
     assert rows == ["● a haiku  switched by op1 12m: 529s"]
     assert features.served_words(feature("a", route=route, target="haiku")) == "haiku (switched)"
+
+
+async def test_a_feature_of_which_a_fallback_serves_a_part_is_not_said_to_be_served_by_it() -> None:
+    away = FallbackView("haiku", "sonnet", "sonnet open in 1 of 2", NOW_US, (("sonnet", 0.5), ("haiku", 0.496), ("x", 0.004)))
+    half = feature("a", served_by=(("primary", 90), ("fallback", 10)), fallback=away)
+    assert features.served_words(half, 20) == "sonnet, haiku 50 %"
+    assert rows_of_pane_4(features=(half,), targets=())[0].startswith("▲ a sonnet, haiku 50 %")
+    both = replace(away, shares=(("haiku", 0.75), ("bedrock", 0.25)))
+    assert features.served_words(replace(half, fallback=both)) == "haiku 75 %, bedrock 25 %"
+    all_of_it = replace(away, shares=(("haiku", 1.0),))
+    assert features.served_words(replace(half, fallback=all_of_it), 20) == "haiku (fallback)"
 
 
 async def test_a_forced_breaker_says_by_whom() -> None:
@@ -474,7 +485,7 @@ async def test_a_feature_that_its_first_target_does_not_serve_is_at_least_warn()
     away = FallbackView("haiku", "sonnet", "sonnet open", NOW_US)
     assert state_of(feature("a", fallback=away)) == "WARN"
     few = feature("a", served_by=(("primary", 98), ("fallback", 2)))  # too few for `ops` to call it a fallback
-    assert (state_of(few), features.served_words(few)) == ("OK", "sonnet (fallback 2% of 5 min)")
+    assert (state_of(few), features.served_words(few)) == ("OK", "sonnet · 2 % fallback in 5 min")
     assert state_of(feature("a", fallback=away, error_rate=0.5)) == "CRIT"
     assert state_of(feature("a", served_by=(("degraded", 60), ("primary", 40)))) == "WARN"
     assert features.served_words(feature("a", fallback=away)) == "haiku (fallback)"

@@ -26,7 +26,7 @@ STEPS = (
     (b"q", b"1 Features"), (b"4", b"Failover"), (b"j", b"\x1b["), (b"\r", b"Target "), (b"q", b"1 Features"),
     (b"v", b"2 Versions"), (b"2", b"\x1b["), (b"\r", b"current"), (b"q", b"2 Versions"), (b"d", b"@@"), (b"q", b"2 Versions"),
     (b"g", b"\x1b["), (b"V", b"cancels"), (b"\x1b", b"2 Versions"), (b"t", b"newest last"), (b"\r", b"Change"), (b"q", b"newest last"),
-    (b"s", b"1 Targets"), (b"O", b"type "), (b"\x1b", b"1 Targets"), (b"\x1b", b"1 Features"), (b"1j", b"\x1b["),
+    (b"s", b"1 Targets"), (b"O", b"when the word"), (b"\x1b", b"1 Targets"), (b"\x1b", b"1 Features"), (b"1j", b"\x1b["),
     (b"M", b"Where to"), (b"1", b"cancels"), (b"\x1b", b"1 Features"), (b"B", b"what changes"), (b"\x1b", b"1 Features"),
     (b":", b"Commands"), (b"kill", b"kill"),
     (b"\x1b", b"Features"), (b":", b"Commands"), (b"processes", b"processes"), (b"\r", b"dropped"), (b"q", b"1 Features"),

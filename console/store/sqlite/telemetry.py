@@ -14,22 +14,24 @@ import secrets
 import sqlite3
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from console.core.calls import CallEnd, provider_of
 from console.core.ids import uuid7, uuid7_floor
 from console.core.rollups import CUSTOMER_TIERS_S, TIERS_S, US, Rollups, Sums
 from console.errors import SchemaTooNew, StoreError
 from console.store.files import file_lock, mode_in
 from console.store.sqlite.connect import FILE_ERRORS, is_damaged, store_error, transaction
+from console.store.sqlite.reads import reading_telemetry
 from console.store.sqlite.schema import SCHEMAS, ForeignFile, open_current
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
+
+    from console.core.calls import CallEnd
 
 CHECKPOINT_BYTES: Final = 4 * 1024 * 1024
 LOCK_TIMEOUT_S: Final = 1.0
@@ -133,6 +135,15 @@ class TelemetryWriter:
                     deleted += _delete(connection, table, keys, where, value)
             self._checkpoint_when_large(connection)
             return deleted
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A read-only connection of its own, which a fork waits for as for a write. Raises NothingRecorded, StoreError."""
+        with self._in_use:
+            if self._inherited is not None:
+                raise StoreError(f"{self._path}: this process was forked while its parent was writing; it cannot read")
+            with reading_telemetry(self._path) as connection:
+                yield connection
 
     def close(self) -> None:
         """Closes the connection, which may write a last checkpoint. Idempotent; never raises."""
@@ -304,7 +315,7 @@ def _raw_rows(calls: Iterable[CallEnd], process: str) -> tuple[list[tuple[object
         call_rows.append(
             (
                 id_, process, call.started_us, facts.feature, facts.customer, facts.session, facts.prompt,
-                facts.prompt_version, facts.model, last.model_served, last.target, provider_of(last.host), last.served_by,
+                facts.prompt_version, facts.model, last.model_served, last.target, last.asked_at, last.served_by,
                 last.outcome, int(facts.is_streamed), len(call.attempts), call.duration_us, last.first_token_us,
                 *(call.usage or (None,) * 5), last.stop_reason, last.status, last.error, last.request_id, last.age_us,
                 last.continued,
@@ -313,7 +324,7 @@ def _raw_rows(calls: Iterable[CallEnd], process: str) -> tuple[list[tuple[object
         attempt_rows.extend(
             (
                 uuid7(attempt.started_us, secrets.randbits(74)), id_, attempt.started_us, attempt.target,
-                attempt.model, provider_of(attempt.host), attempt.status, attempt.error,
+                attempt.model, attempt.asked_at, attempt.status, attempt.error,
                 attempt.duration_us, attempt.request_id, facts.feature,
             )
             for attempt in call.attempts

@@ -10,6 +10,7 @@ from console.tui import words
 from console.tui.cells import Row, row, wrapped
 from console.tui.order import state_of
 from console.tui.panes import failover, targets
+from console.tui.panes.failures import failure_rows
 from console.tui.panes.features import how_served, killed_words, served_words
 from console.tui.things import feature_named, target_named
 
@@ -56,6 +57,7 @@ def _feature(feature: FeatureView, now_us: int, width: int) -> list[Row]:
         ("chain", words.chain(feature.chain) if feature.chain else "the application decides"),
         *_elsewhere(feature, now_us),
         ("prompt", f"{feature.prompt.name} {feature.prompt.version}" if feature.prompt else words.NONE),
+        ("attempts", f"{feature.attempts_per_call:.2f} for each call" if feature.attempts_per_call is not None else words.NONE),
         ("tokens", f"{feature.input_tokens:,} in, {feature.output_tokens:,} out"),
         ("cost today", words.money(feature.cost_today_usd)),
         ("quality", f"{feature.quality:.2f}" if feature.quality is not None else "– (no judge in this version)"),
@@ -68,7 +70,8 @@ def _feature(feature: FeatureView, now_us: int, width: int) -> list[Row]:
             ("since", words.clock(killed.at)),
             ("reason", killed.reason or words.NONE),
         ]
-    return _pairs(pairs, width)
+    failed = [row(""), row((f"last {len(feature.failures) or ''} failures".replace("  ", " "), "bold"))]
+    return [*_pairs(pairs, width), *failed, *failure_rows(feature.failures, now_us, width, where="target")]
 
 
 def _elsewhere(feature: FeatureView, now_us: int) -> list[tuple[str, object]]:

@@ -8,15 +8,19 @@ from console.core.text import line
 from console.tui import words
 from console.tui.cells import Cells, Row, clipped, row, wrapped
 from console.tui.order import is_elsewhere
-from console.tui.panes import targets
+from console.tui.panes import targets, verdict
+from console.tui.panes.failures import failure_rows, last_words
 from console.tui.panes.targets import names
-from console.tui.things import Thing
+from console.tui.things import Thing, feature_named, target_named
 
 if TYPE_CHECKING:
     from console.ops.views import FeatureView, StatusView
 
 _NAMES: Final = (6, 16)
 _WITH_CLOCK_FROM: Final = 90
+_WITH_REST_FROM: Final = 70
+_ROOM_BELOW: Final = 4
+"""Rows: a heading, the columns' names and two failures are worth showing, less is not."""
 _IN_COLUMNS_FROM: Final = 60
 """Narrower than this names are not padded: the reason needs the space."""
 _NO_CHAINS: Final = (
@@ -65,7 +69,26 @@ def title(view: StatusView) -> str:
         return f"▲ {', '.join(parts)}{by_hand}"
     if not chained and not moved:
         return "no chains"
-    return f"● nothing wrong, {words.plural(len(chained), 'chain')}{by_hand}"
+    return f"● {words.plural(len(chained), 'chain')}, none elsewhere{by_hand}"
+
+
+def below(view: StatusView, thing: Thing | None, width: int, room: int) -> list[Row]:
+    """What there is space for under the list: the last failures of the row under the cursor, and what the verdict rests on."""
+    if room < _ROOM_BELOW or thing is None:
+        return []
+    feature = feature_named(view, thing.name) if thing.kind == "feature" else None
+    target = target_named(view, thing.name) if thing.kind == "target" else None
+    rows: list[Row] = [row("")]
+    if feature is not None:
+        rows.append(row((f"last failures of {line(feature.feature, 40)}", "bold")))
+        rows += failure_rows(feature.failures, view.at, width, where="target")
+    elif target is not None:
+        rows.append(row((f"last failures of {line(target.target, 40)}", "bold")))
+        rows += failure_rows(target.failures, view.at, width, where="feature")
+    evidence = [row(""), row(("what the verdict rests on", "bold")), *verdict.evidence_rows(view.verdict, width)]
+    rows = rows[:room]
+    rows += evidence if len(rows) + len(evidence) <= room else []
+    return [clipped(each, width) for each in rows]
 
 
 def note(view: StatusView, width: int) -> list[Row]:
@@ -81,21 +104,32 @@ def feature_row(feature: FeatureView, now_us: int, width: int, name: int) -> Row
     is_wrong = is_elsewhere(feature)
     cells = Cells().cell("▲" if is_wrong else "●", 2, "warn" if is_wrong else "info" if route else "ok")
     names(cells, feature.feature, name, "warn" if is_wrong else "")
+    rest_of = _rest_words(feature, now_us) if width >= _WITH_REST_FROM else ""
     if fallback is not None:
         since = f" {words.ago(fallback.since, now_us)}" if fallback.since is not None else ""
         clock = f" since {words.clock(fallback.since)}" if fallback.since is not None and width >= _WITH_CLOCK_FROM else ""
-        cells.put(f"{line(fallback.target, 40)}{since}{clock}: ", "bold").put(fallback.reason)
-        return clipped(cells.put(f" · {route_words(feature, now_us)}" if route is not None else "", "info").row(), width)
+        cells.put(f"{line(fallback.served, 60)}{since}{clock}: ", "bold").put(fallback.reason)
+        cells.put(f" · {route_words(feature, now_us)}" if route is not None else "", "info")
+        return clipped(cells.put(rest_of, "dim").row(), width)
     if is_wrong:
         cells.put("degraded answers · ", "warn")
     if route is not None:
-        return clipped(
-            cells.put(words.chain(route.targets), "bold").put(f"  {route_words(feature, now_us)}", "info").row(), width
-        )
+        cells.put(words.chain(route.targets), "bold").put(f"  {route_words(feature, now_us)}", "info")
+        return clipped(cells.put(rest_of, "dim").row(), width)
     first, *rest = feature.chain or ("",)
     cells.put(first, "bold")
     cells.put(f" → {words.chain(rest)}" if rest else "", "dim")
-    return clipped(cells.row(), width)
+    return clipped(cells.put(rest_of, "dim").row(), width)
+
+
+def _rest_words(feature: FeatureView, now_us: int) -> str:
+    """ " · 1.02 attempts a call · last 529 overloaded_error 4m ago"."""
+    parts = []
+    if feature.attempts_per_call is not None:
+        parts.append(f"{feature.attempts_per_call:.2f} attempts a call")
+    if feature.failures:
+        parts.append(f"last failed {last_words(feature.failures, now_us)}")
+    return "".join(f" · {part}" for part in parts)
 
 
 def route_words(feature: FeatureView, now_us: int) -> str:

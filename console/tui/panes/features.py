@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from console.core.switches import ALL
+from console.ops.views import LEAST_SHARE
 from console.tui import words
 from console.tui.cells import Cells, Row, row
 from console.tui.order import ERROR_CRIT, ERROR_WARN, State, state_of
@@ -40,7 +41,7 @@ def _quality(feature: FeatureView) -> str:
 
 
 def _today(feature: FeatureView) -> str:
-    known = words.money(feature.cost_today_usd)
+    known = words.spent(feature.cost_today_usd, feature.budget_today_usd)
     return f">{known}" if feature.unpriced_models and feature.cost_today_usd is not None else known
 
 
@@ -50,7 +51,7 @@ _FIXED: Final = (
     _Column("p95", 7, lambda f: words.latency(f.p95_ms)),
 )
 _OPTIONAL: Final = (
-    _Column("today", 8, _today),
+    _Column("today", 9, _today),
     _Column("prompt", 18, _prompt, "left"),
     _Column("p99", 7, lambda f: words.latency(f.p99_ms)),
     _Column("quality", 7, _quality),
@@ -98,7 +99,7 @@ def all_row(view: StatusView, width: int) -> Row:
     texts = {
         "calls/min": words.per_min(sum(feature.calls_per_min for feature in features)) if features else words.NONE,
         "errors": words.rate(failed / calls if calls else None),
-        "today": (">" if unknown else "") + words.money(sum(known)) if known else words.NONE,
+        "today": (">" if unknown else "") + words.spent(sum(known), view.budget_today_usd) if known else words.NONE,
     }
     role: Role = "off" if stop else "bold"
     cells = Cells().cell("■" if stop else " ", _GLYPH_CELLS, role).cell("all features", name, role).cell("", 1)
@@ -128,23 +129,27 @@ def _cell_role(column: _Column, feature: FeatureView, role: Role) -> Role:
 
 
 def served_words(feature: FeatureView, width: int | None = None) -> str:
-    """Who answers, in brackets why it is not the first of the chain; or why nobody does. Without the shares of five minutes
-    when they take more than `width`."""
+    """Who answers now, in brackets why it is not the first of the chain; or why nobody does. What was so in the last five
+    minutes only is said where `width` has room for it."""
     if feature.killed is not None:
         blocked = f", {feature.blocked_5m:,} blocked" if feature.blocked_5m else ""
         return killed_words(feature.killed) + blocked
     target = feature.target
     if feature.fallback is not None:
-        target = feature.fallback.target
+        target = feature.fallback.served
     elif feature.route is not None:  # the five minutes of `target` still hold what was before the switch
         target = next(iter(feature.route.targets), target)
     target = target or (how_served(feature.served_by[0][0]) if feature.served_by else words.NONE)
-    marks = list(_marks(feature))
-    if not marks:
-        return target
-    shares = [f"{name} {share}".rstrip() for name, share in marks]
-    said = f"{target} ({', '.join(shares)}{' of 5 min' if marks[-1][1] else ''})"
-    return said if width is None or len(said) <= width else f"{target} ({', '.join(name for name, _ in marks)})"
+    marks, past = list(_marks(feature)), ""
+    if feature.fallback is None and not _is_away(feature):
+        share = _shares(feature).get("fallback", 0.0)
+        past = f" · {share * 100:.0f} % fallback in 5 min" if share >= LEAST_SHARE else ""
+    said = brief = target
+    if marks:
+        shares = [f"{name} {share}".rstrip() for name, share in marks]
+        said = f"{target} ({', '.join(shares)}{' of 5 min' if marks[-1][1] else ''})"
+        brief = f"{target} ({', '.join(name for name, _ in marks)})"
+    return next((text for text in (said + past, said) if width is None or len(text) <= width), brief)
 
 
 def how_served(name: str) -> str:
@@ -152,16 +157,25 @@ def how_served(name: str) -> str:
     return "blocked" if name == "none" else name
 
 
+def _is_away(feature: FeatureView) -> bool:
+    """Whether the last that is known of it, while it has no calls now, is another target than its first."""
+    return feature.route is None and feature.target is not None and feature.target not in feature.chain[:1]
+
+
+def _shares(feature: FeatureView) -> dict[str, float]:
+    """How the calls of five minutes were served, the first of the chain aside."""
+    total = sum(calls for _, calls in feature.served_by)
+    return {name: calls / total for name, calls in feature.served_by if name != "primary" and calls and total}
+
+
 def _marks(feature: FeatureView) -> Iterator[tuple[str, str]]:
     """("fallback", ""), ("switched", ""), ("degraded", "12%"): what differs from the first target of the configured chain."""
-    total = sum(calls for _, calls in feature.served_by)
-    shares = {name: calls / total for name, calls in feature.served_by if name != "primary" and calls and total}
     if feature.route is not None:
         yield "switched", ""
-    if feature.fallback is not None and "fallback" not in shares:
+    if feature.fallback is not None and feature.fallback.served == feature.fallback.target:
         yield "fallback", ""
-    for name, share in shares.items():
-        if share >= 0.005:
+    for name, share in _shares(feature).items():
+        if share >= LEAST_SHARE and (name != "fallback" or (feature.fallback is None and _is_away(feature))):
             yield how_served(name), "" if share >= 0.995 else f"{share:.0%}"
 
 

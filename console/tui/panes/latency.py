@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _PLOTS_FROM: Final = 12
 """Lines of height from which two plots fit beside the sparks."""
 _ROOMY_FROM: Final = 16
-_LABEL: Final = 7
+_LABEL: Final = 10
 _NUMBER: Final = 8
 _HIGHEST: Final = 12
 _WITH_HIGHEST_FROM: Final = 48
@@ -26,9 +26,9 @@ _Measure = tuple[str, str, "Callable[[float | None], str]", tuple[float, ...], f
 _P99: Final[_Measure] = ("p99_ms", "p99", words.latency, plot.LATENCY_TOPS, 1_000)
 _ERRORS: Final[_Measure] = ("error_rate", "errors", words.rate, plot.RATE_TOPS, 0.1)
 _REST: Final[tuple[_Measure, ...]] = (
-    ("status_529_per_min", "529", words.per_min, plot.COUNT_TOPS, 10),
-    ("calls_per_min", "calls", words.per_min, plot.COUNT_TOPS, 10),
-    ("status_429_per_min", "429", words.per_min, plot.COUNT_TOPS, 10),
+    ("status_529_per_min", "529/min", words.per_min, plot.COUNT_TOPS, 10),
+    ("calls_per_min", "calls/min", words.per_min, plot.COUNT_TOPS, 10),
+    ("status_429_per_min", "429/min", words.per_min, plot.COUNT_TOPS, 10),
     ("p50_ms", "p50", words.latency, plot.LATENCY_TOPS, 1_000),
 )
 
@@ -41,6 +41,7 @@ def pane(view: StatusView, width: int, height: int) -> list[Row]:
     """Plots where there is height for them, sparks otherwise; nothing invented where nothing was recorded."""
     known = {trend.name: trend for trend in view.trends}
     values: dict[str, plot.Values] = {name: trend.values for name, trend in known.items()}
+    whole = f"last {known['p99_ms'].step_s if 'p99_ms' in known else 0} s"
     if not any(value is not None for series in values.values() for value in series):
         return [row(("no calls in the last 30 minutes", "dim"))]
     if height < _PLOTS_FROM:
@@ -50,8 +51,8 @@ def pane(view: StatusView, width: int, height: int) -> list[Row]:
     each = (height - len(rest)) // 2
     marks = _marks(view, len(values.get("p99_ms", ())), known["p99_ms"].step_s if "p99_ms" in known else 0)
     return [
-        *_plot_rows(_P99, values, width, each, marks=marks, threshold=P99_WARN_MS),
-        *_plot_rows(_ERRORS, values, width, each, marks=marks, threshold=ERROR_CRIT),
+        *_plot_rows(_P99, values, width, each, whole, marks=marks, threshold=P99_WARN_MS),
+        *_plot_rows(_ERRORS, values, width, each, whole, marks=marks, threshold=ERROR_CRIT),
         *rest,
     ]
 
@@ -59,6 +60,9 @@ def pane(view: StatusView, width: int, height: int) -> list[Row]:
 def _spark_row(measure: _Measure, values: Mapping[str, Sequence[float | None]], width: int) -> Row:
     name, label, say, tops, least = measure
     series = values.get(name, ())
+    last_whole = latest(series)
+    if name.endswith("_per_min"):  # the step under way has not had its calls yet: it would be drawn as a fall
+        series = series[:-1]
     top = plot.top_of(series, tops, least)
     highest = max((value for value in series if value is not None), default=None)
     last = _HIGHEST if width >= _WITH_HIGHEST_FROM else 0
@@ -67,7 +71,7 @@ def _spark_row(measure: _Measure, values: Mapping[str, Sequence[float | None]], 
     limit = _LIMITS.get(name)
     for char, value in zip(plot.spark(series, max(room, 0), top), plot.stretched(series, room), strict=True):
         cells.put(char, "crit" if limit is not None and value is not None and value > limit else "info")
-    cells.cell(say(latest(series)), _NUMBER, "bold", "right")
+    cells.cell(say(last_whole), _NUMBER, "bold", "right")
     return cells.cell(f"max {say(highest)}" if highest is not None else "", last, "dim", "right").row()
 
 
@@ -76,6 +80,7 @@ def _plot_rows(
     values: Mapping[str, plot.Values],
     width: int,
     height: int,
+    whole: str,
     *,
     marks: Sequence[int],
     threshold: float,
@@ -83,15 +88,15 @@ def _plot_rows(
     name, label, say, tops, least = measure
     series = values.get(name, ())
     top = plot.top_of(series, tops, least)
-    caption = row((label, "bold"), "  now ", (say(latest(series)), "bold"))
+    caption = row((label, "bold"), f"  {whole} ", (say(latest(series)), "bold"))
     shown = threshold if threshold < top else None
     drawn = plot.trend(series, width, height - 1, top=top, label=say, threshold=shown, marks=marks, since="30m ago", role="ok")
     return [caption, *drawn]
 
 
 def latest(series: Sequence[float | None]) -> float | None:
-    """The newest step that is whole and known: the one under way is often still empty."""
-    return next((value for value in reversed(series[-2:]) if value is not None), None)
+    """The newest step that is whole: the one under way, the last, is still filling."""
+    return series[-2] if len(series) > 1 else None
 
 
 def _marks(view: StatusView, count: int, step_s: int) -> list[int]:

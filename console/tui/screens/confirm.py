@@ -21,7 +21,7 @@ from console.core.text import SafeText, line
 from console.errors import ActConflict, ConsoleError, NothingToUndo
 from console.ops.views import Order
 from console.tui import words
-from console.tui.acting import DONE_WORDS
+from console.tui.acting import DONE_WORDS, can_undo
 from console.tui.cells import Row, clipped, row, wrapped
 from console.tui.guard import Guard
 from console.tui.panes import prompts, targets
@@ -41,6 +41,8 @@ State = Literal["looking", "refused", "choosing", "asking", "typing", "acting", 
 """looking: the preview is being made; refused: it could not be; choosing: where to switch to; typing: in the reason; acting:
 being written; done: written."""
 
+_MARK: Final = 4
+"""Cells before a choice: the cursor and its digit."""
 _QUICK_S: Final = 0.05
 _SLOW_S: Final = 1.0
 _PATIENCE_S: Final = 10.0
@@ -343,7 +345,7 @@ class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
         applied = self._applied
         if applied is None:
             return
-        if key == "u" and applied.act != "undo":
+        if key == "u" and can_undo(applied):
             self._close(Outcome(next_order=Order("undo", change_id=applied.id)))
         elif key in {"escape", "enter", "q"}:
             self._close(
@@ -410,15 +412,20 @@ class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
         scope = preview.order.scope
         name = "all features" if scope is None or not scope.name else line(scope.name, 60)
         head = [row(("Where to?", "key"), (f"  Switch {name}", "bold")), *self._now_rows(preview), row("")]
+        if self._view is not None and any(target_named(self._view, target) is not None for target, _ in self._choices):
+            head.append((("    ", ""), *targets.compared_head(self._name_width(), width - _MARK)))
         keys = row(
             ("1-9", "key"), " or ", ("j k enter", "key"), " choose, nothing is done yet  ", ("any other key", "key"), " cancels"
         )
         page = max(room - len(head) - 2, 1)
         top = min(max(self._at - page + 1, 0), max(len(self._choices) - page, 0))
-        body = [self._choice_row(at, target, digit) for at, (target, digit) in enumerate(self._numbered())]
+        body = [self._choice_row(at, target, digit, width) for at, (target, digit) in enumerate(self._numbered())]
         return [*head, *body[top : top + page], row(""), keys]
 
-    def _choice_row(self, at: int, target: str, digit: str) -> Row:
+    def _name_width(self) -> int:
+        return max(len(line(name, 24)) for name, _ in self._choices)
+
+    def _choice_row(self, at: int, target: str, digit: str, width: int) -> Row:
         mark = ("▶ " if at == self._at else "  ", "key")
         if not target:
             after = line(self._preview.after, 120) if self._preview is not None else ""
@@ -427,11 +434,8 @@ class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
         known = target_named(view, target) if view is not None else None
         if known is None or view is None:
             return row(mark, (f"{digit:1} ", "key"), (line(target, 60), "bold"), ("  nothing is known about it yet", "dim"))
-        width = max(len(line(name, 24)) for name, _ in self._choices)
-        return (
-            *row(mark, (f"{digit:1} ", "key")),
-            *targets.short_row(known, view.at, max(self._pane.content_size.width - 4, 20), width),
-        )
+        shown = targets.compared_row(known, view.at, self._name_width(), max(width - _MARK, 20))
+        return (*row(mark, (f"{digit:1} ", "key")), *shown)
 
     def _trouble_rows(self, width: int) -> list[Row]:
         return [row((part, "crit")) for part in wrapped(self._trouble, width)]
@@ -497,7 +501,9 @@ class ConfirmScreen(ModalScreen["Outcome | None"], inherit_bindings=False):
             rows += [row((f"▲ silent, cannot tell: {_process(process)}", "warn")) for process in seen.silent[:2]]
         if self._is_late and not is_whole:
             rows.append(row(("after 10 s not all follow: see : processes", "crit")))
-        undo: tuple[object, ...] = (("u", "key"), " undoes it  ") if applied.act != "undo" else ()
+        if seen is not None and seen.state is not None:
+            rows.append(row(("now ", "dim"), line(seen.state, 160)))
+        undo: tuple[object, ...] = (("u", "key"), " undoes it  ") if can_undo(applied) else ()
         return [*rows, row(""), row(*undo, ("esc", "key"), " back")]
 
 

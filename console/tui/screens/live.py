@@ -23,6 +23,7 @@ from console.core.text import line
 from console.errors import ConsoleError
 from console.ops.views import Order
 from console.tui import things, words
+from console.tui.acting import LASTING_NOTHING, can_undo
 from console.tui.cells import clipped, plain, row
 from console.tui.cursor import Cursor
 from console.tui.panes import footer, header
@@ -437,8 +438,8 @@ class LiveScreen(Screen[None], inherit_bindings=False):
         """The change under the cursor in a list of changes; elsewhere the act that was just done, else the last one."""
         change_id, change = self._offered(), self._change()
         if change is not None:
-            if change.is_undone or change.act == "undo":
-                self.say("this change is undone or an undo itself: K, M or B on its row instead", "warn")
+            if change.is_undone or change.act in LASTING_NOTHING:
+                self.say("this change is undone, or nothing that could be undone: K, M or B on its row instead", "warn")
                 return
             change_id = change.id
         self.order(Order("undo", change_id=change_id), "u")
@@ -454,8 +455,7 @@ class LiveScreen(Screen[None], inherit_bindings=False):
         if outcome.next_order is not None:
             self.order(outcome.next_order, "u")
         elif outcome.applied is not None:
-            can_undo = outcome.applied.act != "undo"
-            self._undo_id = outcome.applied.id if can_undo else None
+            self._undo_id = outcome.applied.id if can_undo(outcome.applied) else None
             self._undo_said, self._undo_until = outcome.said, time.monotonic() + UNDO_OFFER_S
             self.say(outcome.said, seconds=UNDO_OFFER_S)
             self._draw_offer()

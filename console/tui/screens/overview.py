@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from console.tui.cells import row
 from console.tui.order import Ranking
-from console.tui.panes import changes, detail, failover, features, header, latency, quality
+from console.tui.panes import changes, detail, failover, features, header, latency, quality, verdict
 from console.tui.screens.live import LiveScreen, Parts, Picture
 from console.tui.things import EVERYTHING, Thing, thing_of
 
@@ -31,7 +31,8 @@ class OverviewScreen(LiveScreen):
     PANES = ("features", "quality", "latency", "failover", "changes")
     TITLES = ("1 Features", "2 Quality", "3 Latency and errors", "4 Failover", "5 What changed")
     LAYOUT = ("features", "failover", "quality", "latency", "changes")
-    HEADS = frozenset({"features"})
+    HEADS = frozenset({"features", "failover"})
+    """Of the failover pane: the verdict."""
     LISTS = frozenset({"features", "failover", "changes"})
     CHANGES = "changes"
 
@@ -98,7 +99,7 @@ class OverviewScreen(LiveScreen):
         elif name == "failover":
             self._failover = failover.entries(view, width)
             pane.entitle(f"{self.TITLES[3]} {failover.title(view)}")
-            self._show_list(name, [*(shown for _, shown in self._failover), *failover.note(view, width)])
+            self._draw_failover(view)
         else:
             self._show_list(name, changes.changes(view, width))
 
@@ -112,6 +113,16 @@ class OverviewScreen(LiveScreen):
         found, wanted = self._matching(), self._filter.text
         self._show_list("features", features.pane(view, found, pane.row_width, is_filtered=bool(wanted)))
         pane.entitle(self.TITLES[0] + (f" matching {wanted}: {len(found)}" if wanted else ""))
+
+    def _draw_failover(self, view: StatusView) -> None:
+        pane = self._lines("failover")
+        width = pane.row_width
+        rows = [verdict.verdict_row(view.verdict, width), *(shown for _, shown in self._failover), *failover.note(view, width)]
+        cursor = self._cursors["failover"]
+        at = cursor.settle(self._keys("failover"))
+        thing = self._failover[at][0] if at is not None and at < len(self._failover) else None
+        below = failover.below(view, thing, width, pane.content_size.height - len(rows))
+        pane.show([*rows, *below], at)
 
     def _draw_latency(self, view: StatusView) -> None:
         pane = self._lines("latency")

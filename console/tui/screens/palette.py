@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from textual import events
     from textual.app import ComposeResult
 
-    from console.core.acts import Place
+    from console.core.acts import Place, Risk
     from console.ops.views import ActName, PromptStatus, StatusView
 
 _HINT: Final = " kill model NAME for 30m · switch FEATURE TARGET · rollback PROMPT · …"
@@ -39,6 +39,10 @@ class Choice:
     title: str
     act: str | None = None
     order: Order | None = None
+    risk: Risk = "narrow"
+
+
+_RISKS: Final[tuple[Risk, ...]] = ("none", "narrow", "wide")
 
 
 class PaletteScreen(ModalScreen["Choice | None"], inherit_bindings=False):
@@ -76,7 +80,7 @@ class PaletteScreen(ModalScreen["Choice | None"], inherit_bindings=False):
         except Exception:  # noqa: BLE001 - completion is a help, never a condition
             return
         taken = self._found[self._at] if self._at < len(self._found) else None
-        self._known = [*self._known, *prompt_choices(found)]
+        self._known = _harmless_first([*self._known, *prompt_choices(found)])
         if taken is not None and self._at:
             again = matching(self._known, self._entry.text)
             self._at = again.index(taken) if taken in again else 0
@@ -125,16 +129,25 @@ class PaletteScreen(ModalScreen["Choice | None"], inherit_bindings=False):
 
 
 def choices(view: StatusView | None, place: Place = "overview", prompts: Sequence[PromptStatus] = ()) -> list[Choice]:
-    """The table's commands that work here, then every order on what is seen: kills, routes, breakers, prompt versions."""
-    found = [Choice(act.command, act.title, act=act.name) for act in ACTS if act.command and act.works_on(place)]
+    """The table's commands that work here, and every order on what is seen (kills, routes, breakers, prompt versions): what
+    only looks or goes somewhere, then what is narrow, then what is wide."""
+    found = [Choice(act.command, act.title, act=act.name, risk=act.risk) for act in ACTS if act.command and act.works_on(place)]
     if view is None:
-        return found
+        return _harmless_first(found)
     engaged = {switch.scope for switch in view.switches if switch.source == "control"} - {ALL}
     seen = [Scope("feature", feature.feature) for feature in view.features]
     seen += [Scope("model", model) for model in sorted({target.model for target in view.targets})]
     found += [_kill("restore", scope) for scope in sorted(engaged)]
     found += [_kill("kill", scope) for scope in seen if scope not in engaged]
-    return [*found, *_route_choices(view), *_target_choices(view), *prompt_choices(prompts)]
+    return _harmless_first([*found, *_route_choices(view), *_target_choices(view), *prompt_choices(prompts)])
+
+
+def _harmless_first(found: list[Choice]) -> list[Choice]:
+    return sorted(found, key=lambda choice: _RISKS.index(choice.risk))
+
+
+def _risk(*, is_wide: bool) -> Risk:
+    return "wide" if is_wide else "narrow"
 
 
 def _route_choices(view: StatusView) -> list[Choice]:
@@ -146,7 +159,8 @@ def _route_choices(view: StatusView) -> list[Choice]:
 
 
 def _target_choices(view: StatusView) -> list[Choice]:
-    return [_force(word, target.target) for word in _FORCE for target in view.targets]
+    forced = [_force(word, target.target) for word in _FORCE for target in view.targets]
+    return [*forced, *(_probe(target.target) for target in view.targets)]
 
 
 def prompt_choices(prompts: Sequence[PromptStatus]) -> list[Choice]:
@@ -157,21 +171,33 @@ def prompt_choices(prompts: Sequence[PromptStatus]) -> list[Choice]:
 
 def _kill(act: ActName, scope: Scope, for_s: int | None = None) -> Choice:
     words = f"{act} {scope.kind} {line(scope.name)}".rstrip()
-    return Choice(words, _asks(scope.is_wide, for_s), order=Order(act, scope, for_us=_us(for_s)))
+    order = Order(act, scope, for_us=_us(for_s))
+    return Choice(words, _asks(scope.is_wide, for_s), order=order, risk=_risk(is_wide=scope.is_wide))
 
 
 def _switch(scope: Scope, targets: tuple[str, ...], for_s: int | None = None) -> Choice:
     words = f"switch {_route_word(scope)} {','.join(line(target) for target in targets)}"
-    return Choice(words, _asks(scope == ALL, for_s), order=Order("switch", scope, for_us=_us(for_s), targets=targets))
+    order = Order("switch", scope, for_us=_us(for_s), targets=targets)
+    return Choice(words, _asks(scope == ALL, for_s), order=order, risk=_risk(is_wide=scope == ALL))
 
 
 def _auto(scope: Scope) -> Choice:
-    return Choice(f"auto {_route_word(scope)}", "back to its chain; asks first", order=Order("auto", scope))
+    return Choice(
+        f"auto {_route_word(scope)}",
+        "back to its chain; asks first",
+        order=Order("auto", scope),
+        risk=_risk(is_wide=scope == ALL),
+    )
 
 
 def _force(word: str, target: str, for_s: int | None = None) -> Choice:
     order = Order(_FORCE[word], for_us=_us(for_s), targets=(target,))
-    return Choice(f"{word} target {line(target)}", _asks(word != "auto", for_s), order=order)
+    return Choice(f"{word} target {line(target)}", _asks(word != "auto", for_s), order=order, risk="wide")
+
+
+def _probe(target: str) -> Choice:
+    order = Order("probe", targets=(target,))
+    return Choice(f"probe target {line(target)}", "asks it now; asks first", order=order)
 
 
 def _prompt(act: ActName, name: str, version: int | None) -> Choice:
@@ -213,7 +239,7 @@ def parse(typed: str) -> Choice | None:
     """An order written out; None when it is not one.
 
     kill|restore KIND NAME [for 30m] · switch FEATURE|all TARGET[,TARGET] [for 30m] · auto FEATURE|all
-    open|close|auto target NAME [for 30m] · use PROMPT VERSION · rollback PROMPT [VERSION]
+    open|close|auto target NAME [for 30m] · probe target NAME · use PROMPT VERSION · rollback PROMPT [VERSION]
     """
     verb, _, rest = typed.strip().partition(" ")
     rest = rest.strip()
@@ -223,6 +249,8 @@ def parse(typed: str) -> Choice | None:
     if verb in _FORCE and kind == "target" and name.strip():
         name, for_s = _duration(name.strip())
         return _force(verb, name, for_s if verb != "auto" else None) if name else None
+    if verb == "probe" and kind == "target" and name.strip():
+        return _probe(name.strip())
     if verb == "auto" and rest:
         return _auto(_route_scope(rest))
     if verb == "switch":

@@ -22,7 +22,7 @@ NOTHING = "No targets: no call was recorded in five minutes, and console.yaml na
 
 
 class TargetsScreen(LiveScreen):
-    """O, C and A hold the target under the cursor open, closed, or let it go."""
+    """O, C and A hold the target under the cursor open, closed, or let it go; P asks it now."""
 
     PLACE: ClassVar[Place] = "targets"
     PANES = ("targets", "target")
@@ -81,6 +81,9 @@ class TargetsScreen(LiveScreen):
 
     def _do_force_auto(self) -> None:
         self._give(force_order("force_auto", self._thing()), "A")
+
+    def _do_probe(self) -> None:
+        self._give(force_order("probe", self._thing()), "P")
 
 
 def _look(desk: DeskLike) -> Picture:
