@@ -6,8 +6,8 @@ Theory of operation. A call is *admitted* with a `Permit`, and the permit is *se
     state       admits                                      leaves it
     closed      everything                                  to open: failures in a row, failure rate, slow rate, a cooldown
     open        nothing                                     to half_open: the dwell is over and a call asks
-    half_open   one probe at a time; after one has          to open: any failure, with twice the dwell
-                succeeded a growing share (the ramp)        to closed: the ramp is complete
+    half_open   one probe at a time; after one has          to open: a failure, with twice the dwell (in the ramp not
+                succeeded a growing share (the ramp)        one behind ten good answers); to closed: the ramp is complete
 
 A closed breaker becomes half_open, too, when another process of the host says that its own has opened (`suspect`): the next
 call is the one probe. That is somebody else's word, so it never touches a breaker that has an opinion of its own: one that is
@@ -35,6 +35,9 @@ PROBE_LEASE_US: Final = 30 * US
 """A probe that has not come back after so long is given up for lost, and another may go."""
 RAMP_START: Final = 0.2
 """The share of calls that is admitted right after the first probe has succeeded."""
+RAMP_GOOD: Final = 10
+"""So many good answers of the ramp outweigh one that was not: a target that fails one time in a hundred must not be thrown out,
+with twice the dwell, each time it comes back."""
 QUIET_US: Final = 60 * US
 QUIET_DWELLS: Final = 2
 """Closed for longer than QUIET_US and twice its last dwell: the next outage is a new one and starts with the first dwell."""
@@ -76,8 +79,8 @@ class Breaker:
 
     __slots__ = (
         "_bucket_us", "_closed_at", "_dwell_us", "_generation", "_outstanding", "_policy", "_probe_at", "_probes", "_put_off",
-        "_ramp_from", "_ring", "_run", "_run_from", "_window_us", "good_at", "is_suspected", "permit", "reason", "since",
-        "state", "until",
+        "_ramp_from", "_ramp_good", "_ring", "_run", "_run_from", "_window_us", "good_at", "is_suspected", "permit", "reason",
+        "since", "state", "until",
     )  # fmt: skip
 
     def __init__(self, policy: BreakerPolicy) -> None:
@@ -98,6 +101,8 @@ class Breaker:
         self._outstanding = 0
         self._probe_at = 0
         self._ramp_from: int | None = None
+        self._ramp_good = 0
+        """Since the ramp began, or since its last failure that was let pass."""
         self._put_off = 0
         """When the probe would have been due that an operator has asked for before; 0: nobody has."""
         self.state: State = "closed"
@@ -253,8 +258,12 @@ class Breaker:
     ) -> bool:
         if result != "failure":
             if self._ramp_from is None and permit.probe:
-                self._ramp_from, self._put_off = now_us, 0
+                self._ramp_from, self._ramp_good, self._put_off = now_us, 0, 0
                 return True
+            self._ramp_good += 1
+            return False
+        if self._ramp_from is not None and self._ramp_good >= RAMP_GOOD and not cooldown_us:
+            self._ramp_good = 0
             return False
         if self.is_suspected:  # the first failure of its own
             dwell_us = self._first_dwell_us(now_us)

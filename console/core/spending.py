@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import lru_cache
-from heapq import nlargest
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -90,8 +89,10 @@ def bounded(usd: Mapping[str, float], named: Set[str] = frozenset()) -> Sums:
     """Of the scopes that nobody named those that have spent most, when there are too many."""
     if len(usd) <= MAX_SCOPES + len(named):
         return Sums(usd)
-    others = nlargest(MAX_SCOPES * 4 // 5, (row for row in usd.items() if row[0] not in named), key=itemgetter(1))
-    return Sums({**dict(others), **{scope: usd[scope] for scope in named if scope in usd}}, is_whole=False)
+    others = sorted((row for row in usd.items() if row[0] not in named), key=itemgetter(1), reverse=True)
+    kept = dict(others[: MAX_SCOPES * 4 // 5])
+    kept.update((scope, usd[scope]) for scope in named if scope in usd)
+    return Sums(kept, is_whole=False)
 
 
 class Told(NamedTuple):

@@ -116,7 +116,7 @@ def page_words(page: StatusPage | None) -> str:
     if page.state == "unreachable":
         return f"status page: not reachable ({page.problem})"
     if not page.reports_trouble:
-        return "status page: reports nothing (it lags)"
+        return "status page: says that all is well (it lags)"
     parts = [page.description or f"{page.indicator}"]
     parts += [f"{name} {status}" for name, status in page.components[:3]]
     parts += [f'"{name}"' for name in page.incidents[:2]]

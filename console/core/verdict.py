@@ -168,6 +168,10 @@ def _calm(seen: Seen) -> Verdict:
         judged = _judged(_sum(counted.values()))
         if judged.total():
             good = judged["ok"]
+            bad = judged.total() - good
+            if bad and bad >= SHARE * judged.total():
+                few = _listed(Counter({result: count for result, count in judged.items() if result != "ok"}), judged)
+                return Verdict("unknown", f"cannot be told: {few} attempts of {span}, too few to judge", _rest(seen, ()))
             said = f"nothing wrong: {good:,} of {judged.total():,} attempts of {span} went well"
             reports = seen.page is not None and seen.page.reports_trouble
             return Verdict("well", f"{said}; {page_words(seen.page)}" if reports else said, _rest(seen, ()))
@@ -177,7 +181,11 @@ def _calm(seen: Seen) -> Verdict:
 def _rest(seen: Seen, before: tuple[str, ...]) -> tuple[str, ...]:
     """The evidence that every verdict has."""
     customer = seen.customer
-    shares = [] if customer is None or not customer.of else [f"{customer.name} sends {_share(customer)} of the calls"]
+    shares = (
+        []
+        if customer is None or customer.calls < BIG_CUSTOMER * customer.of or not customer.of
+        else [f"{customer.name} sends {_share(customer)} of the calls"]
+    )
     low = [f"{target} has {room:.0%} of its rate limit left" for target, room in sorted(seen.headroom.items()) if room < 0.2]
     found = [*before, *seen.hands, *shares, *low, *seen.notes, page_words(seen.page)]
     return tuple(dict.fromkeys(found))[:MAX_EVIDENCE]
@@ -286,8 +294,11 @@ def _no_network(unreached: list[_Target], asked: int) -> _Cause:
     return _Cause(failed.total(), "network", f"connections fail to {names} ({said}): {doubt}")
 
 
-def _said_of(target: _Target, failed: Counter[str]) -> str:
-    return f"{target.name}: {_listed(failed, target.judged)} {target.span}"
+def _said_of(target: _Target, failed: Counter[str], why: str | None = None) -> str:
+    """`why`: what its breaker is not closed for. Then the share of all attempts says little: they went well until it opened,
+    and nobody asks it since."""
+    said = f"{target.name}: {_listed(failed, target.judged)} {target.span}"
+    return said if not why else f"{target.name} is left alone: {why} ({_listed(failed, target.judged)} {target.span})"
 
 
 def _of_target(seen: Seen, target: _Target, well: list[str], *, is_unreached: bool) -> list[_Cause]:
@@ -299,7 +310,7 @@ def _of_target(seen: Seen, target: _Target, well: list[str], *, is_unreached: bo
     causes = []
     if _fails(broken, judged) or (target.is_shut and broken):
         others = f" while {', '.join(well[:3])} {'is' if len(well) == 1 else 'are'} well" if well else ""
-        causes.append(_Cause(broken.total(), "provider", f"{_said_of(target, broken)}{others}"))
+        causes.append(_Cause(broken.total(), "provider", f"{_said_of(target, broken, seen.shut.get(target.name))}{others}"))
     hard = account.total() - sum(account[result] for result in _BY_CHANCE)
     if _fails(account, judged) or hard >= FEW or (target.is_shut and account):
         causes.append(_account_cause(seen, target, account))
@@ -319,7 +330,9 @@ def _account_cause(seen: Seen, target: _Target, account: Counter[str]) -> _Cause
 
 def _left_alone(target: _Target, why: str) -> _Cause:
     """A breaker that is not closed, without a failure in five minutes: what opened it says whose it was."""
-    side: Side = "account" if side_of(why.partition(" ")[0]) == "account" else "provider"
+    kind = why.partition(" ")[0]
+    is_known = kind in _ACCOUNT or (len(kind) == 3 and kind.isdecimal())
+    side: Side = (side_of(kind) if is_known else None) or "provider"
     return _Cause(0, side, f"{target.name} is left alone: {why or 'no reason told'}")
 
 

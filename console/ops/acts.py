@@ -92,7 +92,7 @@ def undoable(rows: list[AuditRow], change_id: str | None) -> AuditRow:
         if not candidates:
             raise NothingToUndo(f"no act {change_id} that could be taken back; `console audit` lists them")
     if not candidates:
-        raise NothingToUndo("nothing to undo: no act has been done yet, or all have been taken back")
+        raise NothingToUndo("nothing to undo: no act has changed anything yet, or all have been taken back")
     found = candidates[-1]
     later = [row for row in rows if row.key == found.key and row.position > found.position and row.act != "undo"]
     later = [row for row in later if row.id not in undone]

@@ -107,12 +107,12 @@ def _trouble(data_age_s: float | None, problem: str | None) -> str:
 
 
 def _shut(targets: Iterable[TargetView]) -> dict[str, str]:
-    """Targets whose own breaker is not closed somewhere, while somebody uses them."""
+    """Targets whose own breaker is not closed somewhere, while somebody uses them: in how many processes, and why."""
     found = {}
     for one in targets:
-        is_shut = any(breaker.state not in CLOSED and breaker.state != "forced_open" for breaker in one.by_process)
-        if is_shut and (one.features or one.calls_5m):
-            found[one.target] = one.reason or ""
+        shut = [breaker for breaker in one.by_process if breaker.state not in CLOSED and breaker.state != "forced_open"]
+        if shut and (one.features or one.calls_5m):
+            found[one.target] = f"{one.reason or 'no reason told'}, in {len(shut)} of {len(one.by_process)} processes"
     return found
 
 

@@ -190,9 +190,10 @@ class PromptBook:
             pointer = None
         pinned = None
         if conversation is not None:
-            pinned = self._pinned(name, conversation, pointer) or self._pinned_elsewhere(
-                name, conversation, shelf, pointer, state
-            )
+            is_known = (name, conversation) in self._pins
+            pinned = self._pinned(name, conversation, pointer)
+            if not is_known:  # what was withdrawn here is not put right by what others wrote down before
+                pinned = self._pinned_elsewhere(name, conversation, shelf, pointer, state)
         ready = pinned or self._choice(name, shelf, pointer, state, conversation if key is None else key, draw)
         try:
             text = None if ready is None else fill(ready.prompt, variables)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from console.core import flow as core_flow
-from console.core.breaker import JITTER, RAMP_START, Breaker, BreakerPolicy, Permit, Result
+from console.core.breaker import JITTER, RAMP_GOOD, RAMP_START, Breaker, BreakerPolicy, Permit, Result
 from console.core.flow import (
     LEAST_S,
     Answered,
@@ -115,6 +115,8 @@ class Track:
     epoch: int = 0
     is_ramping: bool = False
     ramp_from: int = 0
+    ramp_good: int = 0
+    """Good answers in a row on the way back; a failure that was let pass begins anew."""
     promised_us: int = 0
     """No ordinary permit before this."""
     earlier_us: int = 0
@@ -589,6 +591,7 @@ class Watched:
                 self._opened(track, 0)
         elif was == "half_open":
             hold(now == "half_open", "I7", "one good probe brings all the traffic back")
+            track.ramp_good = track.ramp_good + 1 if track.is_ramping else 0
             if not track.is_ramping:
                 track.is_ramping, track.ramp_from = True, world.now_us
                 track.earlier_us, track.promised_us = max(track.earlier_us, track.promised_us), 0
@@ -603,6 +606,10 @@ class Watched:
             if now == "open":
                 self._judge_volume(track, is_asked=cooldown_us > 0)
                 self._opened(track, cooldown_us)
+            return
+        if was_ramping and track.ramp_good >= RAMP_GOOD and not cooldown_us:
+            hold(now == "half_open", "I7", "one failure behind many good answers throws it out")
+            track.ramp_good = 0
             return
         hold(now == "open", "I7", "a failure on the way back is overlooked")
         if track.is_suspected:

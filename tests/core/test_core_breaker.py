@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.core.breaker import RAMP_START, Breaker, BreakerPolicy, Permit, Result, RetryBudget
+from console.core.breaker import RAMP_GOOD, RAMP_START, Breaker, BreakerPolicy, Permit, Result, RetryBudget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -426,7 +426,28 @@ def test_b5_five_seconds_good_five_bad_for_ten_minutes(rate: int, seed: int) -> 
     assert len(sick.changes) <= 3 * 7
     gaps = [later - earlier for earlier, later in itertools.pairwise(openings)]
     assert all(gap >= 9 * 2**number for number, gap in enumerate(gaps)), "ever less often"
-    assert len(sick.failed) <= 3 + 7
+    assert len(sick.failed) <= 3 + 2 * 7, "a probe, and one that ten good answers outweigh, per opening"
+
+
+def test_i7_on_the_way_back_one_failure_behind_ten_good_answers_is_everyday_noise() -> None:
+    breaker = opened()
+    breaker.settle(probe(breaker, 10), "success", at(10))
+    for number in range(RAMP_GOOD):
+        assert breaker.state == "half_open"
+        breaker.settle(breaker.permit, "success", at(11 + number / 10))
+    assert not breaker.settle(breaker.permit, "failure", at(13), 0.0, reason="529")
+    assert breaker.state == "half_open", "one of eleven"
+    assert breaker.settle(breaker.permit, "failure", at(13.1), 0.0, reason="529")
+    assert breaker.state == "open", "and the next one at once is no noise"
+
+
+def test_i2_a_target_that_asks_to_be_left_alone_on_the_way_back_is() -> None:
+    breaker = opened()
+    breaker.settle(probe(breaker, 10), "success", at(10))
+    for _ in range(RAMP_GOOD):
+        breaker.settle(breaker.permit, "success", at(11))
+    assert breaker.settle(breaker.permit, "failure", at(12), 0.0, reason="429", cooldown_us=30 * US)
+    assert breaker.until >= at(42)
 
 
 @pytest.mark.parametrize("seed", range(5))

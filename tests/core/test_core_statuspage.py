@@ -35,7 +35,7 @@ def test_a_page_tells_what_is_not_operational_and_what_is_not_over() -> None:
 def test_a_page_without_trouble_is_said_to_lag() -> None:
     page = read({"status": {"indicator": "none", "description": "All Systems Operational"}})
     assert not page.reports_trouble
-    assert page_words(page) == "status page: reports nothing (it lags)"
+    assert page_words(page) == "status page: says that all is well (it lags)"
 
 
 @pytest.mark.parametrize(

@@ -268,6 +268,10 @@ def test_each_act_counts_what_it_should_move(places: Locations, order: Order, co
     seen = desk_of(places, clock_us=lambda: base + 45 * US).acknowledgement(applied)
     assert (seen.counted, seen.expected, seen.calls_per_min_before) == (counted, expected, before)
     assert seen.calls_per_min_now == 0
+    if applied.is_already_so:
+        with pytest.raises(NothingToUndo):
+            desk.preview(Order("undo"))
+        return
     undone = desk.act(Order("undo"))[1]
     assert desk.acknowledgement(undone).counted != ""
 

@@ -69,7 +69,8 @@ def test_failures_at_one_target_while_the_other_is_well_are_the_providers(places
     record(places, 30, feature="summarize", target="haiku", served_by="fallback")
     found = verdict_of(places)
     assert found.side == "provider"
-    assert found.said == "the provider: sonnet: 529 x12 of 12 in the last minute while haiku is well; status page not asked"
+    why = "529 overloaded_error x3 in a row, in 1 of 1 processes (529 x12 of 12 in the last minute)"
+    assert found.said == f"the provider: sonnet is left alone: {why} while haiku is well; status page not asked"
 
 
 def test_a_target_that_is_left_alone_since_minutes_is_the_verdict_although_nobody_asks_it(places: Locations) -> None:
@@ -77,7 +78,8 @@ def test_a_target_that_is_left_alone_since_minutes_is_the_verdict_although_nobod
     record(places, 5, ago_s=200, feature="summarize", target="sonnet", status=529, outcome="failed", error="overloaded_error")
     record(places, 30, ago_s=1, feature="summarize", target="haiku", served_by="fallback")
     tell(places, opened, {})
-    assert verdict_of(places).said.startswith("the provider: sonnet: 529 x5 of 5 in five minutes while haiku is well")
+    why = "529 overloaded_error x3 in a row, in 1 of 1 processes (529 x5 of 5 in five minutes)"
+    assert verdict_of(places).said.startswith(f"the provider: sonnet is left alone: {why} while haiku is well")
     tell(places, {"breakers": {"sonnet": told("forced_open", "by an operator")}}, {})
     assert verdict_of(places).side == "well", "an operator's hand is no outage"
     tell(places, {}, {})

@@ -668,15 +668,15 @@ def test_what_a_call_took_is_given_back_as_it_was_taken(before: int, after: int,
     allowances = allowances_of(routing(rate=RatePolicy(None, 60_000)))
     allowances._processes = before
     charges = [allowances.check(Facts("f"), BODY) for _ in range(3)]
+    again = allowances.again(Facts("f"))
+    assert again is not None
     (bucket,) = allowances._buckets.values()
     allowances._processes = after
     for charge in charges:
         assert isinstance(charge, Charge)
         allowances.settle(charge, ended(Usage()))
     assert bucket._full_until_us == pytest.approx(clock.steady_us)
-    charge = allowances.again(Facts("f"))
-    assert charge is not None
-    allowances.settle(charge, ended(Usage(output=1000)))  # a second's worth of all processes together
+    allowances.settle(again, ended(Usage(output=1000)))  # a second's worth of all processes together
     assert bucket._full_until_us - clock.steady_us == pytest.approx(after * US)
 
 

@@ -233,3 +233,19 @@ def test_closing_writes_what_is_new(bench: Bench, host: Path) -> None:
     bench.point({1: 100})
     assert instead(bench, book=another_book(bench, host)) is not None
     assert bench.now == NOW
+
+
+def test_a_version_that_is_withdrawn_here_is_not_replaced_by_an_older_word_in_the_file(bench: Bench, host: Path) -> None:
+    """The file may be a moment behind: what it says of a conversation can be older than the rollback."""
+
+    def served() -> int:
+        return bench.book.render("reply", None, "c", GIVEN, bench.state, bench.now, lambda: 0.5)[1].version
+
+    bench.point({1: 1})
+    assert served() == 1
+    bench.book.tick(bench.state, bench.now)
+    assert PinFile(host).get(beginning_of("id", "reply", "c")) is not None
+    bench.point({3: 1}, withdrawn=(1,))
+    assert served() == 3
+    bench.point({2: 1}, withdrawn=(3,))
+    assert served() == 2

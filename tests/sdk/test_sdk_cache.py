@@ -239,6 +239,7 @@ async def test_clients_that_differ_in_what_they_send_do_not_share_answers(
     assert api.requests() == [], "a copy of a client is the same one"
     client._client.headers["x-gateway-model"] = "small"
     await seen_by(CREATE, client, **WHOLE_ANSWER)
+    holds(chain, kept + 1)
     client._client.auth = httpx2.BasicAuth("a", "b")
     await seen_by(CREATE, client, **WHOLE_ANSWER)
     assert len(api.requests()) == 2

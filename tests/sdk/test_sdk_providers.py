@@ -551,8 +551,10 @@ async def test_a_kill_reaches_a_call_that_waits_for_a_client_and_nothing_is_sent
     held_up: threading.Event,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Also when the client is there right after the switch."""
+    """Also when the client is there right after the switch, before anybody has looked at that."""
     monkeypatch.setattr("console.sdk.providers.PREPARE_S", 30.0)
+    if is_there_then:
+        monkeypatch.setattr("console.sdk.wires.LOOK_S", 2.0)
     chain = abroad(
         routed("abroad", "sonnet", targets={"abroad": target_at("foundry", api)}, limits=dataclasses.replace(LIMITS, answer=30))
     )
@@ -574,6 +576,21 @@ async def test_a_kill_reaches_a_call_that_waits_for_a_client_and_nothing_is_sent
     assert chain.only_call()["outcome"] == ("ok" if scope.kind == "model" else "blocked")
     assert [row["provider"] for row in chain.rows("attempt")] == (["anthropic"] if scope.kind == "model" else [])
     assert chain.runtime.errors == 0
+
+
+async def test_the_callers_error_is_that_of_the_target_after_one_that_was_killed_in_the_making(
+    colour: str, api: SimulatedAPI, abroad: Callable[..., Chained], client_of: Callable[..., Any], held_up: threading.Event
+) -> None:
+    chain = abroad(routed("abroad", "sonnet", targets={"abroad": target_at("foundry", api)}))
+    client = client_of(colour, chain)
+    api.set_faults([Fault(status=529)])
+    create = client.messages.create
+    call = asyncio.create_task(asyncio.to_thread(lambda: create(**ask())) if colour == "blocking" else create(**ask()))
+    await asyncio.sleep(0.3)
+    chain.kill(Scope("model", HAIKU))
+    with pytest.raises(anthropic.OverloadedError):
+        await asyncio.wait_for(call, 20)
+    held_up.set()
 
 
 async def test_what_a_failure_says_is_told_without_the_secrets_in_it(colour: str, api: SimulatedAPI) -> None:

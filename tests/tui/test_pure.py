@@ -349,7 +349,7 @@ def test_pane_3_says_the_last_whole_step_and_a_rate_a_minute(height: int) -> Non
         return Trend(name, 30, (*([last[0]] * 58), *last))
 
     known = (series("calls_per_min", 442, 22), series("p99_ms", 1_500, 80), series("error_rate", 0.02, 0.5))
-    text = [plain(row) for row in latency.pane(calm_view(trends=known), 60, height)]
+    text = [plain(row) for row in latency.pane(calm_view(trends=known), 120, height)]
     calls = next(row for row in text if row.startswith("calls/min "))
     assert "442" in calls and " 22" not in calls
     assert len(set(calls.removeprefix("calls/min").split()[0])) == 1, "the step under way is no fall"
